@@ -1,0 +1,108 @@
+"""The files and the environment of a private RabbitMQ node."""
+
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Final
+
+from dev.servers.ports import LOOPBACK
+
+_USER: Final = "pullsync"
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What stays with the data: a node finds its data by its name."""
+
+    node: str
+    user: str
+    password: str
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the node and its port mapper listen, all on 127.0.0.1."""
+
+    amqp: int
+    management: int
+    prometheus: int
+    distribution: int
+    epmd: int
+
+
+def write_files(data_dir: Path, ports: Ports) -> Credentials:
+    """Makes in `data_dir` what a start needs: credentials and cookie are kept, the configuration is written anew."""
+    credentials = keep_credentials(data_dir / "credentials.json")
+    _keep_cookie(data_dir / "home")
+    etc = data_dir / "etc"
+    etc.mkdir(exist_ok=True)
+    _write_private(etc / "rabbitmq.conf", configuration(credentials, ports))
+    _write_private(etc / "advanced.config", "[].\n")
+    _write_private(etc / "enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
+    return credentials
+
+
+def file_variables(data_dir: Path) -> dict[str, str]:
+    """What leads the node to its own files and to none of the system's."""
+    etc = data_dir / "etc"
+    return {
+        "RABBITMQ_CONFIG_FILE": str(etc / "rabbitmq.conf"),
+        "RABBITMQ_CONFIG_FILES": str(etc / "conf.d"),
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(etc / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(etc / "enabled_plugins"),
+        "RABBITMQ_MNESIA_BASE": str(data_dir / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(data_dir),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_PID_FILE": str(data_dir / "rabbitmq.pid"),
+    }
+
+
+def configuration(credentials: Credentials, ports: Ports) -> str:
+    """The node's rabbitmq.conf."""
+    lines = {
+        "listeners.tcp.local": f"{LOOPBACK}:{ports.amqp}",
+        "management.tcp.ip": LOOPBACK,
+        "management.tcp.port": str(ports.management),
+        "prometheus.tcp.ip": LOOPBACK,
+        "prometheus.tcp.port": str(ports.prometheus),
+        "default_user": credentials.user,
+        "default_pass": credentials.password,
+        "disk_free_limit.absolute": "50MB",
+        "raft.wal_max_size_bytes": str(64 * 1024 * 1024),
+    }
+    return "".join(f"{name} = {value}\n" for name, value in lines.items())
+
+
+def keep_credentials(path: Path) -> Credentials:
+    """Those in the file, which is made with new ones when there is none."""
+    if path.exists():
+        return Credentials(**json.loads(path.read_text()))
+    new = Credentials(f"pullsync-{secrets.token_hex(4)}@localhost", _USER, secrets.token_urlsafe(24))
+    _write_private(path, json.dumps(asdict(new), indent=2) + "\n")
+    return new
+
+
+def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without what steers Erlang or RabbitMQ."""
+    steering = ("RABBITMQ_", "ERL_", "ERLANG_", "XDG_", "LC_", "NOTIFY_SOCKET", "PULLSYNC_RABBITMQ_")
+    return {name: value for name, value in environment.items() if not name.startswith(steering)}
+
+
+def _keep_cookie(home: Path) -> None:
+    """Erlang insists that nobody else can read it."""
+    home.mkdir(exist_ok=True)
+    cookie = home / ".erlang.cookie"
+    if not cookie.exists():
+        _write_private(cookie, secrets.token_hex(20), mode=0o400)
+
+
+def _write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
+    """Written at once, as seen from outside, and never readable by others."""
+    unfinished = path.with_name(path.name + ".new")
+    unfinished.unlink(missing_ok=True)
+    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
+        file.write(text)
+    unfinished.replace(path)

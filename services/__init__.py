@@ -1,0 +1,1 @@
+"""One package for each service; a service imports from `shared` and never from another service."""

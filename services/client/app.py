@@ -1,0 +1,101 @@
+"""The client's composition root: the only place that knows which classes work together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+import httpx
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+
+from services.client.background import repeating
+from services.client.database import Database
+from services.client.errors import install_error_handlers
+from services.client.legacy_import import import_once
+from services.client.registration import Registrar
+from services.client.retention import Retention
+from services.client.routes import ClientRoutes
+from services.client.store import CLIENT_VERSION, CaptureStore
+from shared.client_protocol import Registration
+from shared.sql import load_queries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from services.client.settings import ClientSettings
+
+_REGISTRY_TIMEOUT_S: Final = 30.0
+"""The registry calls back before it answers a registration, and may wait for that."""
+
+
+def build_app(settings: ClientSettings) -> FastAPI:
+    """The client, not yet connected to anything. Its lifespan must begin after the port listens.
+
+    The lifespan raises ClientError when the client can't start.
+    """
+    queries = load_queries("services.client")
+    database = Database(path=settings.client_database, schema=queries["schema"])
+    store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
+    retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(database)
+            await import_once(store=store, path=settings.client_import_file)
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S))
+            await stack.enter_async_context(repeating("retention", retention.step))
+            await stack.enter_async_context(repeating("registration", _registrar(settings, http).step))
+            yield
+
+    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
+    app.add_middleware(
+        CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
+    )
+    app.add_middleware(QuietEnd)
+    install_error_handlers(app)
+    routes = ClientRoutes(store=store, user_id=settings.client_user_id, client_url=settings.public_url, clock=_now)
+    app.include_router(routes.router())
+    return app
+
+
+class QuietEnd:
+    """Lets a request that is cancelled end as if it were done: at a stop, the server would log a trace for each."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request. Only a stop cancels it, after the time for requests under way is over."""
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            return
+
+
+def _registrar(settings: ClientSettings, http: httpx.AsyncClient) -> Registrar:
+    registration = Registration(
+        client_url=settings.public_url,
+        user_id=settings.client_user_id,
+        client_type="web",
+        capabilities=["capture", "favorite"],
+    )
+    return Registrar(
+        http=http,
+        backend_url=settings.backend_url,
+        registration=registration,
+        check_s=settings.client_registration_check,
+        random=SystemRandom(),
+        monotonic=time.monotonic,
+    )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,0 +1,120 @@
+"""Request bodies: how much of one is read, and what it must hold. Each refusal is one sentence for its sender."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Final, NoReturn
+
+from pydantic import ValidationError
+
+from services.client.errors import RequestError
+from shared.client_protocol import AddCapture
+
+if TYPE_CHECKING:
+    from fastapi import Request
+    from pydantic_core import ErrorDetails
+
+_BODY_TIMEOUT_S: Final = 10.0
+_SHOWN_CHARS: Final = 40
+_EXPECTED: Final = {
+    "pokemon_id": "an integer from 1 to 2147483647",
+    "pokemon_name": "Unicode text of at most 255 characters without NUL",
+    "action": '"capture" or "favorite"',
+    "removed": "true or false",
+}
+
+
+async def read_object(request: Request, *, limit_bytes: int) -> dict[str, object]:
+    """The body as a JSON object, never holding more of it than the limit.
+
+    Raises:
+        RequestError: 413 above the limit, 408 when it takes too long, 400 when it is no JSON object.
+    """
+    body = await _read_body(request, limit_bytes)
+    try:
+        value = json.loads(body, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        sentence = f"The body is not valid JSON ({str(error) or 'nested too deep'}); a JSON object is expected."
+        raise RequestError(400, sentence) from error
+    if not isinstance(value, dict):
+        raise RequestError(400, f"The body is {_show(value)}, but a JSON object is expected.")
+    return value
+
+
+def as_new_capture(body: dict[str, object]) -> AddCapture:
+    """The body of `add-capture`.
+
+    Raises:
+        RequestError: 400, a field is missing or wrong.
+    """
+    try:
+        return AddCapture.model_validate(body)
+    except ValidationError as error:
+        raise RequestError(400, _sentence(error.errors(include_url=False)[0])) from error
+
+
+def as_capture_ids(body: dict[str, object]) -> list[str]:
+    """The body of `acknowledge`.
+
+    Raises:
+        RequestError: 400, there is no list of strings.
+    """
+    if "capture_ids" not in body:
+        raise RequestError(400, "capture_ids is missing; a list of strings is expected.")
+    given = body["capture_ids"]
+    if not isinstance(given, list):
+        raise RequestError(400, f"capture_ids is {_show(given)}, but a list of strings is expected.")
+    for item in given:
+        if not isinstance(item, str):
+            raise RequestError(400, f"capture_ids contains {_show(item)}, but a list of strings is expected.")
+    return given
+
+
+async def _read_body(request: Request, limit_bytes: int) -> bytes:
+    too_large = f"The body is too large; at most {limit_bytes} bytes are expected."
+    announced = request.headers.get("content-length", "0")  # a number, or the server would not have let it through
+    if int(announced) > limit_bytes:
+        raise RequestError(413, too_large, unread=True)
+    try:
+        async with asyncio.timeout(_BODY_TIMEOUT_S):
+            return await _receive_body(request, limit_bytes, too_large)
+    except TimeoutError as error:
+        raise RequestError(408, f"The body did not arrive within {_BODY_TIMEOUT_S:.0f} s.", unread=True) from error
+
+
+async def _receive_body(request: Request, limit_bytes: int, too_large: str) -> bytes:
+    """By hand, since Starlette's own stream does not tell whether a part was the last."""
+    body = bytearray()
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise RequestError(400, "The connection ended before the body did.")
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+        if len(body) > limit_bytes:
+            raise RequestError(413, too_large, unread=more)
+    return bytes(body)
+
+
+def _sentence(problem: ErrorDetails) -> str:
+    field = str(problem["loc"][0])
+    if problem["type"] == "missing":
+        return f"{field} is missing; {_EXPECTED[field]} is expected."
+    return f"{field} is {_show(problem['input'])}, but {_EXPECTED[field]} is expected."
+
+
+def _show(value: object) -> str:
+    """A scalar as JSON in ASCII, cut when long; of the rest only its kind, since it may be nested without end."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    text = json.dumps(value)
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}... ({len(text)} characters)"
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    message = f"{name} is no JSON number"
+    raise ValueError(message)

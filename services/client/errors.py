@@ -1,0 +1,102 @@
+"""Everything that can go wrong on purpose, and the one place that turns it into an HTTP answer.
+
+Every refusal has the body `{"error": "<one sentence>"}`, as the original client has it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+    from starlette.types import Receive, Scope, Send
+
+_LINGER_S: Final = 2.0
+_LINGER_BYTES: Final = 16 * 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class ClientError(Exception):
+    """Base of this package's errors; its text is one line, fit for a user."""
+
+
+class StartupError(ClientError):
+    """Permanent: the client can't start until someone acts."""
+
+
+class StoreUnavailableError(ClientError):
+    """Transient: the database could not be used, and nothing was changed."""
+
+
+class RequestError(ClientError):
+    """Permanent: the request can't be served as it is."""
+
+    def __init__(self, status: int, sentence: str, *, unread: bool = False) -> None:
+        super().__init__(sentence)
+        self.status = status
+        self.unread = unread
+        """Whether the sender may still be sending its body."""
+
+
+class EarlyResponse(JSONResponse):
+    """An answer to a request whose body was not read; the connection ends with it.
+
+    To close on a sender that is still writing resets the connection, and most clients then lose the answer too. So
+    the answer goes out first, and for a short while what still comes is thrown away.
+    """
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the answer, linger, close."""
+        del scope
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER_S):
+                await _discard_body(receive)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _discard_body(receive: Receive) -> None:
+    discarded_bytes = 0
+    while discarded_bytes < _LINGER_BYTES:
+        message = await receive()
+        discarded_bytes += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Map each error to its answer."""
+    app.exception_handler(RequestError)(_refused)
+    app.exception_handler(StoreUnavailableError)(_unavailable)
+    app.exception_handler(RequestValidationError)(_bad_query)
+    app.exception_handler(HTTPException)(_http_error)
+
+
+async def _refused(_request: Request, error: RequestError) -> JSONResponse:
+    if error.unread:
+        return EarlyResponse({"error": str(error)}, status_code=error.status, headers={"Connection": "close"})
+    return JSONResponse({"error": str(error)}, status_code=error.status)
+
+
+async def _unavailable(request: Request, error: StoreUnavailableError) -> JSONResponse:
+    log.error("database_unavailable", path=request.url.path, reason=str(error))
+    sentence = f"The client's database can't be used ({error}), so nothing was accepted or changed; try again later."
+    return JSONResponse({"error": sentence}, status_code=503)
+
+
+async def _bad_query(_request: Request, error: RequestValidationError) -> JSONResponse:
+    problem = error.errors()[0]
+    return JSONResponse({"error": f"The parameter {problem['loc'][-1]} is wrong: {problem['msg']}."}, status_code=400)
+
+
+async def _http_error(_request: Request, error: HTTPException) -> JSONResponse:
+    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)

@@ -1,0 +1,88 @@
+-- name: schema
+-- Version 1. Times are text in one form (2026-01-31T12:00:00.000Z), which sorts as the moments do.
+-- `wire` adds the capture as JSON, as clients and registries write it; `facts` are single values about the whole.
+BEGIN IMMEDIATE;
+CREATE TABLE captures (
+    seq INTEGER PRIMARY KEY,
+    capture_id TEXT NOT NULL UNIQUE,
+    pokemon_id INTEGER NOT NULL,
+    pokemon_name TEXT NOT NULL,
+    action TEXT NOT NULL,
+    removed INTEGER NOT NULL,
+    timestamp TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    metadata TEXT NOT NULL,
+    acknowledged_at TEXT
+) STRICT;
+CREATE INDEX captures_pending ON captures (timestamp, seq) WHERE acknowledged_at IS NULL;
+CREATE INDEX captures_twins ON captures (pokemon_id, action, removed, timestamp) WHERE acknowledged_at IS NULL;
+CREATE INDEX captures_acknowledged ON captures (acknowledged_at) WHERE acknowledged_at IS NOT NULL;
+CREATE VIEW wire AS
+SELECT *, json_object(
+    'capture_id', capture_id,
+    'pokemon_id', pokemon_id,
+    'pokemon_name', pokemon_name,
+    'action', action,
+    'timestamp', timestamp,
+    'user_id', user_id,
+    'synced', json(iif(acknowledged_at IS NULL, 'false', 'true')),
+    'metadata', json(metadata)
+) AS document
+FROM captures;
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+PRAGMA user_version = 1;
+COMMIT;
+
+-- name: insert_capture
+-- Changes no row when the id is taken.
+INSERT INTO captures (
+    capture_id, pokemon_id, pokemon_name, action, removed, timestamp, user_id, metadata, acknowledged_at
+)
+VALUES (
+    :capture_id, :pokemon_id, :pokemon_name, :action, :removed, :timestamp, :user_id, :metadata, :acknowledged_at
+)
+ON CONFLICT (capture_id) DO NOTHING;
+
+-- name: capture
+SELECT document FROM wire WHERE capture_id = :capture_id;
+
+-- name: pending_twin
+-- The first pending capture of the same kind between two moments. A moment after now is there for a clock that was
+-- set back.
+SELECT document
+FROM wire
+WHERE acknowledged_at IS NULL
+    AND pokemon_id = :pokemon_id AND action = :action AND removed = :removed
+    AND timestamp > :after AND timestamp < :before
+ORDER BY timestamp, seq
+LIMIT 1;
+
+-- name: pending
+-- Oldest first. An empty :since is before every moment; a :limit of -1 is none.
+SELECT document
+FROM wire
+WHERE acknowledged_at IS NULL AND timestamp > :since
+ORDER BY timestamp, seq
+LIMIT :limit;
+
+-- name: count_pending
+SELECT count(*) FROM captures WHERE acknowledged_at IS NULL AND timestamp > :since;
+
+-- name: everything
+SELECT document FROM wire ORDER BY timestamp, seq;
+
+-- name: count_everything
+SELECT count(*) FROM captures;
+
+-- name: acknowledge
+UPDATE captures SET acknowledged_at = :now WHERE capture_id = :capture_id AND acknowledged_at IS NULL;
+
+-- name: purge
+-- Never a pending one: its acknowledged_at is NULL, which compares with nothing.
+DELETE FROM captures WHERE acknowledged_at < :before;
+
+-- name: fact
+SELECT value FROM facts WHERE name = :name;
+
+-- name: set_fact
+INSERT INTO facts (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = excluded.value;

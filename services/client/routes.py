@@ -1,0 +1,135 @@
+"""The client protocol over HTTP. Decodes, calls the store, encodes; no rule and no SQL here."""
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from services.client.bodies import as_capture_ids, as_new_capture, read_object
+from services.client.store import CLIENT_VERSION, CaptureStore, Page
+from shared.client_protocol import (
+    ACKNOWLEDGE_PATH,
+    ADD_CAPTURE_PATH,
+    ALL_CAPTURES_PATH,
+    HEALTH_PATH,
+    STATS_PATH,
+    SYNC_DATA_PATH,
+    Acknowledged,
+    AllCaptures,
+    Capture,
+    Health,
+    Stats,
+    SyncData,
+    UtcDatetime,
+    in_utc,
+)
+
+LARGEST_PAGE: Final = 10_000
+CAPTURE_BODY_BYTES: Final = 1024 * 1024
+ACKNOWLEDGE_BODY_BYTES: Final = 16 * 1024 * 1024
+"""More than for a capture: without paging, one acknowledgement answers all that was pending, which has no limit."""
+
+
+def read_since(value: object) -> datetime | None:
+    """An ISO 8601 time; nothing when empty; an offset's `+` may have become a space on its way through a URL."""
+    if not isinstance(value, str) or not value:
+        return None
+    text = value.replace(" ", "+") if "T" in value else value
+    try:
+        return in_utc(datetime.fromisoformat(text))
+    except ValueError as error:
+        expected = "an ISO 8601 time such as 2026-01-31T12:00:00.000Z is expected"
+        raise PydanticCustomError("since", expected) from error  # noqa: EM101 - a kind, the message is beside it
+
+
+Since = Annotated[UtcDatetime | None, BeforeValidator(read_since), Query()]
+Limit = Annotated[
+    Annotated[int, Field(ge=1, le=LARGEST_PAGE)] | None, BeforeValidator(lambda value: value or None), Query()
+]
+
+
+class ClientRoutes:
+    """What "Served by the client" says in the protocol."""
+
+    def __init__(self, *, store: CaptureStore, user_id: str, client_url: str, clock: Callable[[], datetime]) -> None:
+        self._store = store
+        self._user_id = user_id
+        self._client_url = client_url
+        self._clock = clock
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter()
+        router.add_api_route(HEALTH_PATH, self.health)
+        router.add_api_route(SYNC_DATA_PATH, self.sync_data, responses={200: {"model": SyncData[Capture]}})
+        router.add_api_route(ACKNOWLEDGE_PATH, self.acknowledge, methods=["POST"])
+        router.add_api_route(STATS_PATH, self.stats)
+        router.add_api_route(ADD_CAPTURE_PATH, self.add_capture, methods=["POST"])
+        router.add_api_route(ALL_CAPTURES_PATH, self.all_captures, responses={200: {"model": AllCaptures}})
+        return router
+
+    async def health(self) -> Health:
+        """Who answers here; the registry asks this before it takes a registration."""
+        return Health(
+            status="healthy",
+            client_id=self._user_id,
+            client_url=self._client_url,
+            timestamp=self._clock(),
+            version=CLIENT_VERSION,
+        )
+
+    async def sync_data(self, since: Since = None, limit: Limit = None) -> Response:
+        """The captures that are not yet acknowledged, oldest first."""
+        page = await self._store.pending(since=since, limit=limit)
+        return self._captures(page, total_as="total_pending")
+
+    async def all_captures(self) -> Response:
+        """All captures, acknowledged or not."""
+        return self._captures(await self._store.everything(), total_as="total_captures")
+
+    async def acknowledge(self, request: Request) -> Acknowledged:
+        """The captures with these ids are stored elsewhere."""
+        capture_ids = as_capture_ids(await read_object(request, limit_bytes=ACKNOWLEDGE_BODY_BYTES))
+        await self._store.acknowledge(capture_ids)
+        return Acknowledged(message=f"{len(capture_ids)} captures acknowledged", count=len(capture_ids))
+
+    async def stats(self) -> Stats:
+        """Totals."""
+        counts = await self._store.counts()
+        return Stats(
+            total_captures=counts.total,
+            pending_sync=counts.pending,
+            synced_captures=counts.total - counts.pending,
+            last_sync=None if counts.last_sync is None else datetime.fromisoformat(counts.last_sync),
+            client_id=self._user_id,
+        )
+
+    async def add_capture(self, request: Request) -> Response:
+        """Keep a capture; when this answers 200, it is on the disk."""
+        new = as_new_capture(await read_object(request, limit_bytes=CAPTURE_BODY_BYTES))
+        added = await self._store.add(new)
+        if added.duplicated:
+            message = json.dumps("The same capture is pending already")
+            return _json_response({"message": message, "capture": added.capture, "duplicated": "true"})
+        return _json_response({"message": json.dumps("Capture added"), "capture": added.capture})
+
+    def _captures(self, page: Page, *, total_as: str) -> Response:
+        return _json_response(
+            {
+                "user_id": json.dumps(self._user_id),
+                "client_url": json.dumps(self._client_url),
+                "captures": f"[{','.join(page.captures)}]",
+                "last_sync": json.dumps(page.last_sync),
+                total_as: str(page.total),
+            }
+        )
+
+
+def _json_response(members: Mapping[str, str]) -> Response:
+    """An object of members that are JSON already: captures come so from the store, and are not parsed for nothing."""
+    body = ",".join(f'"{name}":{value}' for name, value in members.items())
+    return Response(f"{{{body}}}", media_type="application/json")

@@ -1,0 +1,56 @@
+"""What the environment (or a file `.env`) decides for the client. Nothing else in this package reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, StringConstraints, TypeAdapter
+from pydantic_settings import NoDecode, SettingsConfigDict
+
+from shared.client_protocol import Identifier
+from shared.settings import Port, Seconds, ServiceSettings
+
+
+def base_url(value: str) -> str:
+    """The http or https URL as it was given, without a trailing slash.
+
+    Raises:
+        ValueError: it is no such URL.
+    """
+    TypeAdapter(HttpUrl).validate_python(value)
+    return value.strip().rstrip("/")
+
+
+def comma_separated(value: object) -> object:
+    """`"a, b"` as `("a", "b")`; anything but a string is left to the validation."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+BaseUrl = Annotated[str, StringConstraints(max_length=2_048), AfterValidator(base_url)]
+
+
+class ClientSettings(ServiceSettings):
+    """One field for each variable, by the same name; an empty variable counts as not set."""
+
+    model_config = SettingsConfigDict(env_ignore_empty=True)
+
+    client_host: str = "127.0.0.1"
+    client_port: Port = 3001
+    client_url: BaseUrl | None = None
+    client_user_id: Identifier = "user_1"
+    client_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_separated)] = ("*",)
+    """Web origins whose pages may call the client; `*` (as the original client has it) allows all."""
+    client_database: Path = Path("client-data/captures.sqlite3")
+    client_import_file: Path = Path("client-sync-data.json")
+    """The original client's file, imported once when it is there."""
+    client_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
+    """Acknowledged captures are deleted after this."""
+    client_registration_check: Annotated[Seconds, Field(le=86_400)] = 30.0
+    """Seconds between two questions to the registry whether it still knows this client."""
+    backend_url: BaseUrl = "http://localhost:8000"
+
+    @property
+    def public_url(self) -> str:
+        """Where the registry reaches this client."""
+        return self.client_url or f"http://localhost:{self.client_port}"

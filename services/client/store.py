@@ -1,0 +1,201 @@
+"""The captures of one user. A pending capture is never deleted; only an acknowledgement makes it anything else.
+
+Captures leave the store as JSON texts, made by SQLite in its own thread: ten thousand of them cost the event loop
+nothing but joining them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+from shared.client_protocol import iso_millis
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    import aiosqlite
+
+    from services.client.database import Database
+    from shared.client_protocol import AddCapture, Capture
+
+CLIENT_VERSION: Final = "1.0.0"
+TWIN_WINDOW: Final = timedelta(seconds=5)
+"""The same capture again within this time is the same tap, sent twice."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND: Final = timedelta(milliseconds=1)
+_NO_LIMIT: Final = -1
+
+Row = dict[str, "str | int | None"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Added:
+    """What became of a new capture."""
+
+    capture: str
+    """JSON of the capture that is stored: the new one, or the first of two."""
+    duplicated: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Page:
+    """Some captures, and what there is in all, at one moment."""
+
+    captures: Sequence[str]
+    """One JSON text each, oldest first."""
+    total: int
+    last_sync: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Counts:
+    """How many captures there are, at one moment."""
+
+    total: int
+    pending: int
+    last_sync: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForeignCapture:
+    """A capture from elsewhere, with its metadata as the JSON that it came with."""
+
+    capture: Capture
+    metadata: str
+
+
+class CaptureStore:
+    """Every method is one transaction, and raises StoreUnavailableError when SQLite could not do it."""
+
+    def __init__(
+        self, *, database: Database, queries: Mapping[str, str], user_id: str, clock: Callable[[], datetime]
+    ) -> None:
+        self._database = database
+        self._queries = queries
+        self._user_id = user_id
+        self._clock = clock
+
+    async def add(self, new: AddCapture) -> Added:
+        """Store a capture durably; its pending twin from the last 5 s is given back instead, when there is one."""
+        async with self._database.transaction(write=True) as db:
+            now = self._clock()
+            twin = await self._pending_twin(db, new, now)
+            if twin is not None:
+                return Added(capture=twin, duplicated=True)
+            capture_id = await self._insert(db, new, now)
+            [[document]] = await db.execute_fetchall(self._queries["capture"], {"capture_id": capture_id})
+            return Added(capture=document, duplicated=False)
+
+    async def acknowledge(self, capture_ids: Iterable[str]) -> None:
+        """These are stored elsewhere now. Unknown ids are ignored; may be repeated."""
+        now = iso_millis(self._clock())
+        rows = [{"now": now, "capture_id": each} for each in dict.fromkeys(capture_ids) if _is_storable(each)]
+        async with self._database.transaction(write=True) as db:
+            await db.executemany(self._queries["acknowledge"], rows)
+            await self._set_fact(db, "last_sync", now)
+
+    async def pending(self, *, since: datetime | None = None, limit: int | None = None) -> Page:
+        """What is not yet acknowledged and strictly newer than `since`; `total` counts beyond `limit`."""
+        after = "" if since is None else iso_millis(since)
+        rows = {"since": after, "limit": _NO_LIMIT if limit is None else limit}
+        async with self._database.transaction(write=False) as db:
+            captures = [document for (document,) in await db.execute_fetchall(self._queries["pending"], rows)]
+            [[total]] = await db.execute_fetchall(self._queries["count_pending"], {"since": after})
+            return Page(captures=captures, total=total, last_sync=await self._fact(db, "last_sync"))
+
+    async def everything(self) -> Page:
+        """All that is still here, acknowledged or not."""
+        async with self._database.transaction(write=False) as db:
+            captures = [document for (document,) in await db.execute_fetchall(self._queries["everything"])]
+            return Page(captures=captures, total=len(captures), last_sync=await self._fact(db, "last_sync"))
+
+    async def counts(self) -> Counts:
+        """Totals only."""
+        async with self._database.transaction(write=False) as db:
+            [[total]] = await db.execute_fetchall(self._queries["count_everything"])
+            [[pending]] = await db.execute_fetchall(self._queries["count_pending"], {"since": ""})
+            return Counts(total=total, pending=pending, last_sync=await self._fact(db, "last_sync"))
+
+    async def purge(self, *, acknowledged_before: datetime) -> int:
+        """Delete what was acknowledged before this moment, and tell how many that were."""
+        async with self._database.transaction(write=True) as db:
+            purged = await db.execute(self._queries["purge"], {"before": iso_millis(acknowledged_before)})
+            return purged.rowcount
+
+    async def has_imported(self) -> bool:
+        """Whether `import_all` was ever done on this database."""
+        async with self._database.transaction(write=False) as db:
+            return await self._fact(db, "imported_from") is not None
+
+    async def import_all(self, captures: Iterable[ForeignCapture], *, last_sync: datetime | None, source: str) -> int:
+        """Take over captures from elsewhere, all or none, and remember `source`; tell how many were new.
+
+        An id that is here already keeps the capture it has.
+        """
+        now = iso_millis(self._clock())
+        rows = [self._foreign_row(each, now) for each in captures]
+        async with self._database.transaction(write=True) as db:
+            imported = await db.executemany(self._queries["insert_capture"], rows)
+            newest = max(await self._fact(db, "last_sync") or "", iso_millis(last_sync) if last_sync else "")
+            if newest:
+                await self._set_fact(db, "last_sync", newest)
+            await self._set_fact(db, "imported_from", source)
+            return max(0, imported.rowcount)  # SQLite's module says -1 when there was nothing to insert
+
+    async def _pending_twin(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str | None:
+        window = {"after": iso_millis(now - TWIN_WINDOW), "before": iso_millis(now + TWIN_WINDOW)}
+        kind = {"pokemon_id": new.pokemon_id, "action": new.action, "removed": new.removed}
+        rows = await db.execute_fetchall(self._queries["pending_twin"], window | kind)
+        return next((document for (document,) in rows), None)
+
+    async def _insert(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str:
+        """Give the capture the first free millisecond from now on; its time moves along, so that order is kept."""
+        for epoch_ms in count((now - _EPOCH) // _MILLISECOND):
+            row = self._new_row(new, epoch_ms)
+            inserted = await db.execute(self._queries["insert_capture"], row)
+            if inserted.rowcount == 1:
+                return str(row["capture_id"])
+        raise AssertionError  # count() does not end
+
+    def _new_row(self, new: AddCapture, epoch_ms: int) -> Row:
+        return {
+            "capture_id": f"{new.pokemon_id}_{epoch_ms}_{new.action}",
+            "pokemon_id": new.pokemon_id,
+            "pokemon_name": new.pokemon_name,
+            "action": new.action,
+            "removed": new.removed,
+            "timestamp": iso_millis(_EPOCH + epoch_ms * _MILLISECOND),
+            "user_id": self._user_id,
+            "metadata": json.dumps({"removed": new.removed, "client_version": CLIENT_VERSION}),
+            "acknowledged_at": None,
+        }
+
+    def _foreign_row(self, foreign: ForeignCapture, now: str) -> Row:
+        capture = foreign.capture
+        return {
+            "capture_id": capture.capture_id,
+            "pokemon_id": capture.pokemon_id,
+            "pokemon_name": capture.pokemon_name,
+            "action": capture.action,
+            "removed": capture.removed,
+            "timestamp": iso_millis(capture.timestamp),
+            "user_id": capture.user_id or self._user_id,
+            "metadata": foreign.metadata,
+            "acknowledged_at": now if capture.synced else None,
+        }
+
+    async def _fact(self, db: aiosqlite.Connection, name: str) -> str | None:
+        rows = await db.execute_fetchall(self._queries["fact"], {"name": name})
+        return next((value for (value,) in rows), None)
+
+    async def _set_fact(self, db: aiosqlite.Connection, name: str, value: str) -> None:
+        await db.execute(self._queries["set_fact"], {"name": name, "value": value})
+
+
+def _is_storable(text: str) -> bool:
+    """Whether SQLite can take it as text at all: half a surrogate pair, which JSON may hold, has no UTF-8."""
+    return text.isascii() or text.encode(errors="ignore").decode() == text

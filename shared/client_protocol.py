@@ -1,0 +1,168 @@
+"""The wire shapes that deployed clients speak (JSON over HTTP). They are fixed: clients in the field can't be changed.
+
+Nothing here talks to a network. The messages between our own services are in `shared.messages`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Final, Generic, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+
+HEALTH_PATH: Final = "/api/client/health"
+SYNC_DATA_PATH: Final = "/api/client/sync-data"
+ACKNOWLEDGE_PATH: Final = "/api/client/acknowledge"
+STATS_PATH: Final = "/api/client/stats"
+ADD_CAPTURE_PATH: Final = "/api/client/add-capture"
+ALL_CAPTURES_PATH: Final = "/api/client/all-captures"
+
+ID_CHARS: Final = 255
+"""Longest `user_id` or `capture_id`: both together must fit a Postgres index row (2,704 bytes) at 4 bytes each."""
+
+PAGE_CAPTURES: Final = 1_000
+"""Default page of `sync-data?limit=`; clients that do not know the parameter send everything that is pending."""
+
+ACKNOWLEDGE_BODY_BYTES: Final = 64 * 1024
+"""Largest acknowledgement sent at once: deployed Node.js clients refuse bodies above Express' 100 kB default."""
+
+
+def in_utc(value: datetime) -> datetime:
+    """The same moment in UTC; a time without a zone is taken as UTC, as the protocol says.
+
+    Raises:
+        ValueError: the moment has no representation in UTC (year 1 or 9999, and an offset that leaves it).
+    """
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        message = "the time is outside the years 1 to 9999 in UTC"
+        raise ValueError(message) from error
+
+
+def iso_millis(value: datetime) -> str:
+    """`2026-01-31T12:00:00.000Z`, the form that the original clients write and read."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+NO_CONTROL_CHARACTERS: Final = r"^[^\x00-\x1f\x7f]*$"
+Identifier = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARS, pattern=NO_CONTROL_CHARACTERS)]
+UtcDatetime = Annotated[datetime, AfterValidator(in_utc), PlainSerializer(iso_millis, when_used="json")]
+PokemonId = Annotated[int, Field(ge=1, le=2**31 - 1)]
+PokemonName = Annotated[str, StringConstraints(max_length=ID_CHARS, pattern=r"^[^\x00]*$")]
+Action = Literal["capture", "favorite"]
+
+
+class WireModel(BaseModel):
+    """Strict about types, and tolerant of keys that a newer or another client adds."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+
+
+class Metadata(BaseModel):
+    """What a client says about a capture. Only `removed` has a meaning here; the rest is kept as it came."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow")
+
+    removed: bool = False
+    """True makes the capture a removal: the user no longer holds this Pokémon."""
+
+
+class Capture(WireModel):
+    """One event on a user's device."""
+
+    capture_id: Identifier
+    """Unique within one user."""
+    pokemon_id: PokemonId
+    pokemon_name: PokemonName = ""
+    """As the client typed it: never to be trusted for display."""
+    action: Action
+    timestamp: UtcDatetime
+    """The client's clock, which may be wrong."""
+    user_id: Identifier | None = None
+    synced: bool = False
+    """False until acknowledged."""
+    metadata: Metadata | None = None
+
+    @property
+    def removed(self) -> bool:
+        """Whether this capture is a removal."""
+        return self.metadata is not None and self.metadata.removed
+
+
+CaptureT = TypeVar("CaptureT")
+
+
+class Health(WireModel):
+    """Answer of `GET /api/client/health`."""
+
+    status: str
+    client_id: str | None = None
+    client_url: str | None = None
+    timestamp: UtcDatetime | None = None
+    version: str | None = None
+
+
+class SyncData(WireModel, Generic[CaptureT]):
+    """Answer of `GET /api/client/sync-data`: the captures that are not yet acknowledged."""
+
+    user_id: str
+    client_url: str | None = None
+    captures: list[CaptureT]
+    last_sync: UtcDatetime | None = None
+    total_pending: Annotated[int, Field(ge=0)] | None = None
+
+
+class AllCaptures(WireModel):
+    """Answer of `GET /api/client/all-captures`: every capture that the client still has, acknowledged or not."""
+
+    user_id: str
+    client_url: str | None = None
+    captures: list[Capture]
+    last_sync: UtcDatetime | None = None
+    total_captures: Annotated[int, Field(ge=0)]
+
+
+class Acknowledge(WireModel):
+    """Body of `POST /api/client/acknowledge`. Ids that the client does not know are ignored."""
+
+    capture_ids: list[str]
+
+
+class Acknowledged(WireModel):
+    """Answer of `POST /api/client/acknowledge`."""
+
+    message: str
+    count: int
+
+
+class Stats(WireModel):
+    """Answer of `GET /api/client/stats`."""
+
+    total_captures: int
+    pending_sync: int
+    synced_captures: int
+    last_sync: UtcDatetime | None
+    client_id: str
+
+
+class AddCapture(WireModel):
+    """Body of `POST /api/client/add-capture`."""
+
+    pokemon_id: PokemonId
+    pokemon_name: PokemonName
+    action: Action = "capture"
+    removed: bool = False
+
+
+class Registration(WireModel):
+    """Body of `POST /api/v1/pull-sync/register-client`."""
+
+    client_url: Annotated[str, StringConstraints(min_length=1, max_length=2_048)]
+    user_id: Identifier
+    client_type: Annotated[str, StringConstraints(max_length=64, pattern=NO_CONTROL_CHARACTERS)] = "web"
+    capabilities: Annotated[
+        list[Annotated[str, StringConstraints(max_length=64, pattern=NO_CONTROL_CHARACTERS)]], Field(max_length=32)
+    ] = []

@@ -1,0 +1,78 @@
+"""Many small items, few messages: gathers what arrives within a short linger and publishes it as one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+ItemT = TypeVar("ItemT")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """When a message is full. `weight` is whatever the caller counts: captures, bytes, items."""
+
+    weight: int
+    linger_s: float
+    """How long the first item may wait for company."""
+
+
+class Coalescer(Generic[ItemT]):
+    """`add` returns when the message that carries the item is published, or raises what publishing it raised.
+
+    So nothing is ever held that its owner does not wait for, and there is nothing to flush when the owner stops.
+    Several messages may be on their way at once.
+    """
+
+    def __init__(self, *, publish: Callable[[Sequence[ItemT]], Awaitable[None]], limits: Limits) -> None:
+        self._publish = publish
+        self._limits = limits
+        self._open: _Parcel[ItemT] | None = None
+
+    async def add(self, item: ItemT, *, weight: int = 1) -> None:
+        """Publish `item` with others. An item heavier than the limit travels alone.
+
+        Raises:
+            Exception: whatever `publish` raised; the item is then not known to be published.
+        """
+        parcel = self._open
+        if parcel is not None and parcel.weight + weight > self._limits.weight:
+            parcel.close()
+            parcel = None
+        if parcel is None:
+            parcel = self._open = _Parcel(self._send, self._limits.linger_s)
+        parcel.items.append(item)
+        parcel.weight += weight
+        if parcel.weight >= self._limits.weight:
+            parcel.close()
+        # A caller that is cancelled must not take the others' message with it.
+        await asyncio.shield(parcel.sent)
+
+    async def _send(self, parcel: _Parcel[ItemT]) -> None:
+        if self._open is parcel:
+            self._open = None
+        await self._publish(parcel.items)
+
+
+class _Parcel(Generic[ItemT]):
+    """One message in the making, and the task that sends it once it is full or has lingered."""
+
+    def __init__(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]], linger_s: float) -> None:
+        self.items: list[ItemT] = []
+        self.weight = 0
+        self._full = asyncio.Event()
+        self.sent = asyncio.create_task(self._linger_and_send(send, linger_s))
+
+    def close(self) -> None:
+        """Send now."""
+        self._full.set()
+
+    async def _linger_and_send(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]], linger_s: float) -> None:
+        try:
+            async with asyncio.timeout(linger_s):
+                await self._full.wait()
+        except TimeoutError:
+            pass
+        await send(self)

@@ -1,0 +1,75 @@
+"""Brings one service's schema up to date, once, however many replicas start together. Alembic keeps the history."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import asyncpg
+import structlog
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.ext.asyncio import create_async_engine
+from sqlalchemy.pool import NullPool
+
+_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+
+log = structlog.get_logger()
+
+
+async def migrate(database_url: str, *, schema: str, history: Path) -> None:
+    """Apply what is missing of `history`, a folder of Alembic revisions, in one transaction.
+
+    Replicas that start together wait for the first by an advisory lock. While Postgres is away it keeps trying.
+
+    Raises:
+        sqlalchemy.exc.ProgrammingError: a statement is refused; nothing was changed.
+    """
+    for attempt in range(2**63):
+        try:
+            await _migrate_once(database_url, schema, history)
+        except (OSError, InterfaceError, DBAPIError) as error:
+            if not _is_away(error):
+                raise
+            if attempt == 0:
+                log.warning("database_away", problem=str(error).splitlines()[0], retrying=True)
+            await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
+        else:
+            return
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether waiting can help: no connection, a server that is starting (57P03) or has no slot left (53300)."""
+    state = getattr(getattr(error, "orig", None), "sqlstate", None)
+    return isinstance(error, OSError | InterfaceError) or (state or "")[:2] in {"08", "57", "53"}
+
+
+async def _migrate_once(database_url: str, schema: str, history: Path) -> None:
+    # asyncpg reads the URL itself, so that it means the same here as in the service's own pool.
+    engine = create_async_engine(
+        "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, database_url), poolclass=NullPool
+    )
+    try:
+        async with engine.begin() as connection:
+            await connection.run_sync(_upgrade, schema, history)
+    finally:
+        await engine.dispose()
+
+
+def _upgrade(connection: Connection, schema: str, history: Path) -> None:
+    connection.execute(
+        text("SELECT pg_advisory_xact_lock(hashtextextended('pullsync migrations ' || :s, 0))"), {"s": schema}
+    )
+    exists = text("SELECT FROM pg_namespace WHERE nspname = :s")
+    if connection.execute(exists, {"s": schema}).first() is None:
+        connection.execute(text(f'CREATE SCHEMA "{schema}"'))
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("alembic")))
+    config.set_main_option("version_locations", str(history))
+    config.set_main_option("path_separator", "os")
+    config.attributes.update(connection=connection, schema=schema)
+    command.upgrade(config, "head")

@@ -1,0 +1,177 @@
+"""The only way that a service calls a client. A `client_url` is someone's word, so the edge is hostile.
+
+The policy is asked at connect time, about the resolved address; redirects are not followed, no proxy is used, and
+bytes and time are capped for each answer. Every failure has a reason out of a fixed set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Final, Literal, Self
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from shared.messages import Reason
+
+Network = Literal["public", "private", "loopback"]
+
+_SPOOL_BYTES: Final = 256 * 1024
+"""Answers up to this size need no permit; of larger ones only a few are held at a time."""
+_LARGE_ANSWERS: Final = 8
+_ERROR_CHARS: Final = 200
+
+
+class ClientCallError(Exception):
+    """A client could not be called, or its answer not be used."""
+
+    def __init__(self, reason: Reason, text: str) -> None:
+        """`text` is one sentence for an operator; foreign text in it is cut."""
+        super().__init__(text[:_ERROR_CHARS])
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class OutboundPolicy:
+    """Which addresses may be called. Link-local (and so the cloud's metadata), multicast and unspecified ones never."""
+
+    networks: frozenset[Network]
+
+    def permits(self, address: str) -> bool:
+        """Whether a connection to this resolved IP address may be opened."""
+        ip = _embedded(ip_address(address.split("%", 1)[0]))
+        if ip.is_link_local or ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
+            return False
+        return _network_of(ip) in self.networks
+
+    def open_socket(self, addr_info: aiohttp.AddrInfoType) -> socket.socket:
+        """A socket for the connector, made only for a permitted address.
+
+        Raises:
+            PermissionError: the address may not be called.
+        """
+        family, kind, protocol, _, address = addr_info
+        if not self.permits(str(address[0])):
+            raise PermissionError(errno.EACCES, f"the address {address[0]} may not be called")
+        return socket.socket(family, kind, protocol)
+
+
+def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """The IPv4 address inside an IPv6 one (mapped, 6to4, Teredo, NAT64), since that is what is reached."""
+    if isinstance(ip, IPv4Address):
+        return ip
+    if ip.ipv4_mapped or ip.sixtofour:
+        return ip.ipv4_mapped or ip.sixtofour or ip
+    if ip.teredo:
+        return ip.teredo[1]
+    nat64 = int(ip) >> 32 == 0x0064_FF9B << 64
+    return IPv4Address(int(ip) & 0xFFFF_FFFF) if nat64 else ip
+
+
+def _network_of(ip: IPv4Address | IPv6Address) -> Network:
+    if ip.is_loopback:
+        return "loopback"
+    return "public" if ip.is_global else "private"
+
+
+class ClientHttp:
+    """HTTP to clients, as an async context manager. Many calls at once; the caller bounds how many.
+
+    Connections are not kept: a client is called again after seconds at the earliest, and thousands of idle sockets
+    cost more than they save.
+    """
+
+    def __init__(self, *, policy: OutboundPolicy, timeout_s: float, body_limit_bytes: int) -> None:
+        self._policy = policy
+        self._timeout_s = timeout_s
+        self._body_limit_bytes = body_limit_bytes
+        self._large_answers = asyncio.Semaphore(_LARGE_ANSWERS)
+        self._http = httpx.AsyncClient(
+            transport=AiohttpTransport(client=self._open_session),
+            follow_redirects=False,
+            trust_env=False,
+            timeout=timeout_s,
+            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"},
+        )
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=self._policy.open_socket)
+        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.aclose()
+
+    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
+        """The body of a 200 answer to GET.
+
+        Raises:
+            ClientCallError: with its reason, in at most the timeout (seconds, from request to the last byte).
+        """
+        return await self._call("GET", url, params=params)
+
+    async def post(self, url: str, body: Mapping[str, Any]) -> bytes:
+        """The body of a 200 answer to POST of `body` as JSON. Raises as `get` does."""
+        return await self._call("POST", url, json=body)
+
+    async def _call(self, method: str, url: str, **request: Any) -> bytes:
+        try:
+            async with asyncio.timeout(self._timeout_s), self._http.stream(method, url, **request) as response:
+                _check_head(response)
+                return await self._read(response)
+        except TimeoutError as error:
+            raise ClientCallError(Reason.TIMEOUT, f"no whole answer within {self._timeout_s:g} s") from error
+        except httpx.TimeoutException as error:
+            raise _connection_error(error) from error
+        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+            raise _connection_error(error) from error
+        except ValueError as error:  # what the HTTP parsers raise on bytes that are no HTTP
+            raise ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}") from error
+
+    async def _read(self, response: httpx.Response) -> bytes:
+        """The body, as long as it stays below the cap; beyond the spool size with a permit."""
+        body = bytearray()
+        chunks = response.aiter_raw()
+        async for chunk in chunks:
+            body += chunk
+            if len(body) > _SPOOL_BYTES:
+                break
+        else:
+            return bytes(body)
+        async with self._large_answers:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > self._body_limit_bytes:
+                    raise self._too_large()
+            return bytes(body)
+
+    def _too_large(self) -> ClientCallError:
+        return ClientCallError(Reason.TOO_LARGE, f"the answer is larger than {self._body_limit_bytes} bytes")
+
+
+def _check_head(response: httpx.Response) -> None:
+    if response.status_code != httpx.codes.OK:
+        text = f"answered {response.status_code} to {response.request.method} {response.request.url.path}"
+        raise ClientCallError(Reason.HTTP_STATUS, text)
+    if response.headers.get("content-encoding", "identity") != "identity":
+        raise ClientCallError(Reason.BAD_PAYLOAD, "the answer is compressed, which was not asked for")
+
+
+def _connection_error(error: Exception) -> ClientCallError:
+    """The reason behind an error of the HTTP stack, which wraps the socket's own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno == errno.EACCES:
+            return ClientCallError(Reason.FORBIDDEN_ADDRESS, str(cause.strerror or cause))
+        cause = cause.__cause__
+    if isinstance(error.__cause__, aiohttp.ServerTimeoutError):
+        return ClientCallError(Reason.TIMEOUT, "no connection or no data in time")
+    return ClientCallError(Reason.CONNECT, f"{error}" or type(error).__name__)

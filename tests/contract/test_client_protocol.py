@@ -1,0 +1,457 @@
+"""The client speaks "Served by the client" of the protocol: every endpoint, every field, every refusal.
+
+The expectations are written out here by hand, as deployed registries know them, and not taken from the models.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from services.client.app import build_app
+from services.client.settings import ClientSettings
+from shared.client_protocol import AllCaptures, Capture, Health, Stats, SyncData
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+BULBASAUR = {"pokemon_id": 1, "pokemon_name": "bulbasaur", "action": "capture", "removed": False}
+MEBIBYTE = 1024 * 1024
+
+slow_fixture = settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(min_value=1, max_value=3)
+    | st.floats()
+    | st.text(st.characters(exclude_categories=()), max_size=20)
+    | st.sampled_from(["capture", "favorite", "\x00", "\ud800", "x" * 300]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@asynccontextmanager
+async def running(settings: ClientSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """The app, started, and something that talks to it."""
+    app = build_app(settings)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://client") as http,
+    ):
+        yield http
+
+
+@pytest.fixture
+def client_settings(tmp_path: Path) -> ClientSettings:
+    """Settings for a client that nobody answers."""
+    return ClientSettings(
+        client_database=tmp_path / "captures.sqlite3",
+        client_import_file=tmp_path / "client-sync-data.json",
+        backend_url="http://127.0.0.1:9",
+    )
+
+
+@pytest.fixture
+async def http(client_settings: ClientSettings) -> AsyncIterator[httpx.AsyncClient]:
+    """Talks to a client without captures."""
+    async with running(client_settings) as client:
+        yield client
+
+
+async def add(http: httpx.AsyncClient, **changes: Any) -> dict[str, Any]:
+    """The capture that `add-capture` answered with."""
+    response = await http.post("/api/client/add-capture", json={**BULBASAUR, **changes})
+    assert response.status_code == 200, response.text
+    capture: dict[str, Any] = response.json()["capture"]
+    return capture
+
+
+def assert_refused(response: httpx.Response, status: int, *words: str) -> None:
+    """The body is `{"error": <one sentence>}` with these words in it."""
+    assert response.status_code == status, response.text
+    assert list(response.json()) == ["error"]
+    sentence = response.json()["error"]
+    assert sentence.endswith(".")
+    assert "\n" not in sentence
+    for word in words:
+        assert word in sentence
+
+
+async def test_health(http: httpx.AsyncClient) -> None:
+    """It says who answers, where, and since when it knows: now."""
+    response = await http.get("/api/client/health")
+    assert response.status_code == 200
+    body = response.json()
+    assert TIME.fullmatch(body.pop("timestamp"))
+    assert body == {
+        "status": "healthy",
+        "client_id": "user_1",
+        "client_url": "http://localhost:3001",
+        "version": "1.0.0",
+    }
+    Health.model_validate_json(response.content)
+
+
+async def test_sync_data(http: httpx.AsyncClient) -> None:
+    """Owner, address, the captures, last_sync (null before the first) and the number of all that is pending."""
+    capture = await add(http)
+    response = await http.get("/api/client/sync-data")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "application/json"
+    assert response.json() == {
+        "user_id": "user_1",
+        "client_url": "http://localhost:3001",
+        "captures": [capture],
+        "last_sync": None,
+        "total_pending": 1,
+    }
+    assert SyncData[Capture].model_validate_json(response.content).captures[0].capture_id == capture["capture_id"]
+
+
+async def test_an_empty_client_serves_an_empty_list(http: httpx.AsyncClient) -> None:
+    """No capture is an empty list and a total of 0, not an absence."""
+    body = (await http.get("/api/client/sync-data")).json()
+    assert (body["captures"], body["total_pending"], body["last_sync"]) == ([], 0, None)
+
+
+async def test_sync_data_since(http: httpx.AsyncClient) -> None:
+    """Only what is strictly newer comes and is counted; the time may be in any ISO form, and may be empty."""
+    moment = (await add(http))["timestamp"]
+    for since, expected in [
+        (moment, 0),
+        (moment.replace("Z", "+00:00"), 0),
+        (moment.replace("Z", ""), 0),
+        ("2020-01-01", 1),
+        ("2999-12-31T00:00:00.000Z", 0),
+        ("", 1),
+    ]:
+        body = (await http.get("/api/client/sync-data", params={"since": since})).json()
+        assert (len(body["captures"]), body["total_pending"]) == (expected, expected), since
+
+
+async def test_the_plus_of_an_offset_need_not_be_quoted(http: httpx.AsyncClient) -> None:
+    """A registry that pastes the time into the URL sends a space where the offset's + was."""
+    await add(http)
+    response = await http.get("/api/client/sync-data?since=2020-01-01T00:00:00+02:00")
+    assert response.json()["total_pending"] == 1
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "0001-01-01T00:00:00+14:00", "1760000000000", "\x00"])
+async def test_a_since_that_is_no_time_is_refused(http: httpx.AsyncClient, since: str) -> None:
+    """Taking it for nothing would send everything, or lose something."""
+    assert_refused(await http.get("/api/client/sync-data", params={"since": since}), 400, "since", "ISO 8601")
+
+
+async def test_sync_data_limit(http: httpx.AsyncClient) -> None:
+    """A page has the oldest captures, and the total tells that there is more."""
+    captures = [await add(http, pokemon_id=number) for number in (3, 2, 1)]
+    body = (await http.get("/api/client/sync-data", params={"limit": 2})).json()
+    assert (body["captures"], body["total_pending"]) == (captures[:2], 3)
+    body = (await http.get("/api/client/sync-data", params={"limit": 10_000})).json()
+    assert body["captures"] == captures
+    body = (await http.get("/api/client/sync-data?since=&limit=")).json()
+    assert body["captures"] == captures
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "10001", "many", "1.5"])
+async def test_a_limit_out_of_range_is_refused(http: httpx.AsyncClient, limit: str) -> None:
+    """From 1 to 10,000 is what a page may have."""
+    assert_refused(await http.get("/api/client/sync-data", params={"limit": limit}), 400, "limit")
+
+
+async def test_acknowledge(http: httpx.AsyncClient) -> None:
+    """The answer counts the ids that were given, known or not; the known ones are no longer pending."""
+    capture = await add(http)
+    ids = [capture["capture_id"], "unknown"]
+    response = await http.post("/api/client/acknowledge", json={"capture_ids": ids})
+    assert response.status_code == 200
+    body = response.json()
+    assert sorted(body) == ["count", "message"]
+    assert (body["count"], type(body["message"])) == (2, str)
+    after = (await http.get("/api/client/sync-data")).json()
+    assert (after["captures"], after["total_pending"]) == ([], 0)
+    assert TIME.fullmatch(after["last_sync"])
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        ({}, "missing"),
+        ({"capture_ids": None}, "null"),
+        ({"capture_ids": "1_2_capture"}, "1_2_capture"),
+        ({"capture_ids": {"0": "1_2_capture"}}, "an object"),
+        ({"capture_ids": ["1_2_capture", 5]}, "5"),
+        ({"capture_ids": [["1_2_capture"]]}, "a list"),
+        ([], "a list"),
+        ("text", "text"),
+    ],
+)
+async def test_an_acknowledgement_without_a_list_of_strings_is_refused(
+    http: httpx.AsyncClient, body: Any, word: str
+) -> None:
+    """It is refused as a whole, and nothing is marked."""
+    assert_refused(await http.post("/api/client/acknowledge", json=body), 400, word, "expected")
+    assert (await http.get("/api/client/stats")).json()["last_sync"] is None
+
+
+@pytest.mark.parametrize("path", ["acknowledge", "add-capture"])
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000, b"1" * 10_000])
+async def test_a_body_that_is_no_json_is_refused(http: httpx.AsyncClient, path: str, body: bytes) -> None:
+    """Both endpoints say so in the same shape."""
+    assert_refused(await http.post(f"/api/client/{path}", content=body), 400, "not valid JSON", "expected")
+
+
+async def test_acknowledging_all_of_a_large_reply_at_once(http: httpx.AsyncClient) -> None:
+    """Registries without paging acknowledge thousands of captures in one body, of more than 1 MiB."""
+    capture = await add(http)
+    ids = [*(f"{number}_1760000000000_capture" for number in range(50_000)), capture["capture_id"]]
+    response = await http.post("/api/client/acknowledge", json={"capture_ids": ids})
+    assert response.json()["count"] == 50_001
+    assert (await http.get("/api/client/stats")).json()["pending_sync"] == 0
+
+
+async def test_stats(http: httpx.AsyncClient) -> None:
+    """Totals of all, pending and acknowledged, and the time of the last acknowledgement."""
+    response = await http.get("/api/client/stats")
+    assert response.json() == {
+        "total_captures": 0,
+        "pending_sync": 0,
+        "synced_captures": 0,
+        "last_sync": None,
+        "client_id": "user_1",
+    }
+    captures = [await add(http, pokemon_id=number) for number in (1, 2, 3)]
+    await http.post("/api/client/acknowledge", json={"capture_ids": [each["capture_id"] for each in captures[:2]]})
+    response = await http.get("/api/client/stats")
+    body = response.json()
+    assert TIME.fullmatch(body.pop("last_sync"))
+    assert body == {"total_captures": 3, "pending_sync": 1, "synced_captures": 2, "client_id": "user_1"}
+    Stats.model_validate_json(response.content)
+
+
+async def test_add_capture(http: httpx.AsyncClient) -> None:
+    """The answer has a message and the capture, each field as the protocol has it."""
+    response = await http.post("/api/client/add-capture", json=BULBASAUR)
+    assert response.status_code == 200
+    body = response.json()
+    assert sorted(body) == ["capture", "message"]
+    assert isinstance(body["message"], str)
+    capture = body["capture"]
+    assert re.fullmatch(r"1_\d{13}_capture", capture.pop("capture_id"))
+    assert TIME.fullmatch(capture.pop("timestamp"))
+    assert capture == {
+        "pokemon_id": 1,
+        "pokemon_name": "bulbasaur",
+        "action": "capture",
+        "user_id": "user_1",
+        "synced": False,
+        "metadata": {"removed": False, "client_version": "1.0.0"},
+    }
+
+
+async def test_add_capture_again(http: httpx.AsyncClient) -> None:
+    """The same within 5 s is answered with the first capture, `duplicated` and a message; twenty at once likewise."""
+    first = await add(http)
+    responses = await asyncio.gather(*(http.post("/api/client/add-capture", json=BULBASAUR) for _ in range(20)))
+    for response in responses:
+        assert response.status_code == 200
+        body = response.json()
+        assert isinstance(body.pop("message"), str)
+        assert body == {"duplicated": True, "capture": first}
+    assert (await http.get("/api/client/stats")).json()["total_captures"] == 1
+
+
+async def test_the_largest_and_the_oddest_capture_is_taken(http: httpx.AsyncClient) -> None:
+    """The whole range of ids, the longest name of any characters, and unknown keys are no reason to refuse."""
+    capture = await add(http, pokemon_id=2**31 - 1, pokemon_name="\U0001f600\n\"'\\" * 51, action="favorite", extra=[1])
+    assert capture["pokemon_name"] == "\U0001f600\n\"'\\" * 51
+    assert (await http.get("/api/client/sync-data")).json()["captures"] == [capture]
+
+
+BAD_CAPTURES: list[tuple[str, Any]] = [
+    ("pokemon_id", 0),
+    ("pokemon_id", -1),
+    ("pokemon_id", 2**31),
+    ("pokemon_id", 10**400),
+    ("pokemon_id", "1"),
+    ("pokemon_id", 1.5),
+    ("pokemon_id", True),
+    ("pokemon_id", None),
+    ("pokemon_id", {"a": 1}),
+    ("pokemon_name", 5),
+    ("pokemon_name", None),
+    ("pokemon_name", "x" * 256),
+    ("pokemon_name", "NUL \x00"),
+    ("pokemon_name", "half of a pair \ud800"),
+    ("action", "release"),
+    ("action", "Capture"),
+    ("action", None),
+    ("action", ["capture"]),
+    ("action", "\ud800"),
+    ("removed", "false"),
+    ("removed", 0),
+    ("removed", None),
+]
+
+
+@pytest.mark.parametrize(("field", "value"), BAD_CAPTURES)
+async def test_a_bad_capture_is_refused(http: httpx.AsyncClient, field: str, value: object) -> None:
+    """The sentence names the field, shows what came and what is expected, and nothing is stored."""
+    body = json.dumps({**BULBASAUR, field: value})
+    assert_refused(await http.post("/api/client/add-capture", content=body), 400, field, "expected")
+    assert (await http.get("/api/client/stats")).json()["total_captures"] == 0
+
+
+@pytest.mark.parametrize("field", ["pokemon_id", "pokemon_name"])
+async def test_a_capture_with_a_field_missing_is_refused(http: httpx.AsyncClient, field: str) -> None:
+    """The sentence names what is missing."""
+    body = {key: value for key, value in BULBASAUR.items() if key != field}
+    assert_refused(await http.post("/api/client/add-capture", json=body), 400, f"{field} is missing", "expected")
+
+
+@pytest.mark.parametrize(("path", "limit"), [("add-capture", MEBIBYTE), ("acknowledge", 16 * MEBIBYTE)])
+async def test_a_body_above_the_limit_is_not_read(http: httpx.AsyncClient, path: str, limit: int) -> None:
+    """Whether its length is announced or not, the answer does not wait for its end."""
+    taken = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal taken
+        for _ in range(64):
+            taken += MEBIBYTE
+            yield b" " * MEBIBYTE
+
+    headers = {"content-length": str(limit + 1)}
+    refused = await http.post(f"/api/client/{path}", content=endless(), headers=headers)
+    assert_refused(refused, 413, str(limit), "expected")
+    assert refused.headers["connection"] == "close"
+    assert taken <= 18 * MEBIBYTE
+    taken = 0
+    assert_refused(await http.post(f"/api/client/{path}", content=endless()), 413, str(limit))
+    assert taken <= limit + 18 * MEBIBYTE
+
+
+async def test_a_body_of_just_the_limit_is_taken(http: httpx.AsyncClient) -> None:
+    """1 MiB is allowed, a byte more is not."""
+    body = json.dumps(BULBASAUR).encode()
+    assert (await http.post("/api/client/add-capture", content=body.ljust(MEBIBYTE))).status_code == 200
+    assert_refused(await http.post("/api/client/add-capture", content=body.ljust(MEBIBYTE + 1)), 413)
+
+
+async def test_all_captures(http: httpx.AsyncClient) -> None:
+    """Acknowledged or not, all are there, oldest first, with a total."""
+    first, second = await add(http, pokemon_id=1), await add(http, pokemon_id=2, removed=True)
+    await http.post("/api/client/acknowledge", json={"capture_ids": [first["capture_id"]]})
+    response = await http.get("/api/client/all-captures")
+    assert response.status_code == 200
+    body = response.json()
+    assert TIME.fullmatch(body.pop("last_sync"))
+    assert body == {
+        "user_id": "user_1",
+        "client_url": "http://localhost:3001",
+        "captures": [{**first, "synced": True}, second],
+        "total_captures": 2,
+    }
+    AllCaptures.model_validate_json(response.content)
+
+
+async def test_a_database_that_can_not_be_written_accepts_nothing(
+    http: httpx.AsyncClient, client_settings: ClientSettings
+) -> None:
+    """503 with a sentence that says so, and what is pending can still be pulled."""
+    capture = await add(http)
+    client_settings.client_database.unlink()
+    response = await http.post("/api/client/add-capture", json={**BULBASAUR, "pokemon_id": 2})
+    assert_refused(response, 503, "nothing was accepted")
+    assert_refused(await http.post("/api/client/acknowledge", json={"capture_ids": []}), 503)
+    assert (await http.get("/api/client/sync-data")).json()["captures"] == [capture]
+
+
+async def test_identity_comes_from_the_settings(client_settings: ClientSettings) -> None:
+    """User and address are quoted as they are, whatever characters they have."""
+    changes = {"client_user_id": 'ash "é" \U0001f600', "client_url": "https://example.org/ash"}
+    async with running(client_settings.model_copy(update=changes)) as http:
+        capture = await add(http)
+        assert capture["user_id"] == changes["client_user_id"]
+        for path in ("sync-data", "all-captures"):
+            body = (await http.get(f"/api/client/{path}")).json()
+            assert (body["user_id"], body["client_url"]) == tuple(changes.values())
+        body = (await http.get("/api/client/health")).json()
+        assert (body["client_id"], body["client_url"]) == tuple(changes.values())
+
+
+async def test_pages_of_any_origin_may_call_unless_origins_are_set(client_settings: ClientSettings) -> None:
+    """The original answers all origins; a setting narrows that."""
+    preflight = {
+        "Origin": "https://app.example",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
+    async with running(client_settings) as http:
+        response = await http.options("/api/client/add-capture", headers=preflight)
+        assert response.status_code == 200
+        assert response.headers["access-control-allow-origin"] == "*"
+        assert "POST" in response.headers["access-control-allow-methods"]
+        refused = await http.post("/api/client/add-capture", content=b"{", headers={"Origin": "https://app.example"})
+        assert refused.headers["access-control-allow-origin"] == "*"
+    narrowed = client_settings.model_copy(update={"client_cors_origins": ("https://other.example",)})
+    async with running(narrowed) as http:
+        response = await http.get("/api/client/health", headers={"Origin": "https://app.example"})
+        assert "access-control-allow-origin" not in response.headers
+
+
+async def test_unknown_paths_and_methods_have_the_same_shape(http: httpx.AsyncClient) -> None:
+    """Also these say `{"error": ...}`."""
+    assert list((await http.get("/api/client/nothing")).json()) == ["error"]
+    response = await http.get("/api/client/add-capture")
+    assert (response.status_code, list(response.json())) == (405, ["error"])
+
+
+@slow_fixture
+@given(body=json_values | st.fixed_dictionaries({}, optional=dict.fromkeys(BULBASAUR, json_values)))
+async def test_add_capture_survives_any_json(http: httpx.AsyncClient, body: Any) -> None:
+    """Whatever comes: 200 and one capture that can be served, or a 4xx with a sentence and no change; never a 5xx."""
+    before = (await http.get("/api/client/stats")).json()["total_captures"]
+    response = await http.post("/api/client/add-capture", content=json.dumps(body))
+    after = (await http.get("/api/client/stats")).json()["total_captures"]
+    if response.status_code == 200:
+        Capture.model_validate_json(json.dumps(response.json()["capture"]))
+        assert after - before == (0 if response.json().get("duplicated") else 1)
+    else:
+        assert_refused(response, 400)
+        assert after == before
+    SyncData[Capture].model_validate_json((await http.get("/api/client/sync-data")).content)
+
+
+@slow_fixture
+@given(body=json_values | st.fixed_dictionaries({"capture_ids": json_values | st.lists(st.text())}))
+async def test_acknowledge_survives_any_json(http: httpx.AsyncClient, body: Any) -> None:
+    """200 exactly for a list of strings, else a 400 with a sentence."""
+    response = await http.post("/api/client/acknowledge", content=json.dumps(body))
+    ids = body.get("capture_ids") if isinstance(body, dict) else None
+    if "NaN" in json.dumps(body) or "Infinity" in json.dumps(body):
+        assert response.status_code in {200, 400}
+    elif isinstance(ids, list) and all(isinstance(each, str) for each in ids):
+        assert (response.status_code, response.json()["count"]) == (200, len(ids))
+    else:
+        assert_refused(response, 400)
+
+
+@slow_fixture
+@given(body=st.binary(max_size=60), path=st.sampled_from(["acknowledge", "add-capture"]))
+async def test_any_bytes_are_answered(http: httpx.AsyncClient, body: bytes, path: str) -> None:
+    """Bytes that are hardly ever JSON get a 400 with a sentence."""
+    assert_refused(await http.post(f"/api/client/{path}", content=body), 400)

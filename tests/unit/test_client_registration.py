@@ -1,0 +1,207 @@
+"""The client makes itself known to the registry, and keeps itself known."""
+
+from __future__ import annotations
+
+import json
+import random
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import structlog
+
+from services.client.registration import BACKOFF_CAP_S, Registrar, backoff_s
+from shared.client_protocol import Registration
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, MutableMapping
+
+    Log = list[MutableMapping[str, Any]]
+
+CHECK_S = 7.0
+OURS = {"client_url": "http://localhost:3001", "user_id": "a/b é"}
+
+
+class FakeRegistry:
+    """Answers as it is told to, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[httpx.Request] = []
+        self.post: httpx.Response | Exception = httpx.Response(200, json={"message": "ok"})
+        self.get: httpx.Response | Exception = httpx.Response(200, json=OURS)
+
+    def __call__(self, request: httpx.Request) -> httpx.Response:
+        """Take a request."""
+        self.requests.append(request)
+        answer = self.post if request.method == "POST" else self.get
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    @property
+    def methods(self) -> list[str]:
+        """What it was asked since it was last looked at."""
+        methods = [each.method for each in self.requests]
+        self.requests.clear()
+        return methods
+
+
+class Monotonic:
+    """A clock that moves only when told to."""
+
+    now = 0.0
+
+    def __call__(self) -> float:
+        """Seconds."""
+        return self.now
+
+
+@pytest.fixture
+def registry() -> FakeRegistry:
+    """A registry that is content."""
+    return FakeRegistry()
+
+
+@pytest.fixture
+def monotonic() -> Monotonic:
+    """Zero, until it is moved."""
+    return Monotonic()
+
+
+@pytest.fixture
+async def registrar(registry: FakeRegistry, monotonic: Monotonic) -> AsyncIterator[Registrar]:
+    """A registrar of a user whose id needs quoting."""
+    async with httpx.AsyncClient(transport=httpx.MockTransport(registry)) as http:
+        yield Registrar(
+            http=http,
+            backend_url="http://backend",
+            registration=Registration(**OURS, client_type="web", capabilities=["capture", "favorite"]),
+            check_s=CHECK_S,
+            random=random.Random(1),  # noqa: S311 - jitter, not a secret
+            monotonic=monotonic,
+        )
+
+
+@pytest.fixture
+def logged() -> Any:
+    """Log entries, as they come."""
+    with structlog.testing.capture_logs() as entries:
+        yield entries
+
+
+async def test_it_registers_with_the_four_fields(registrar: Registrar, registry: FakeRegistry) -> None:
+    """The body is the one of the protocol, to the path of the protocol."""
+    assert await registrar.step() == CHECK_S
+    [request] = registry.requests
+    assert (request.method, str(request.url)) == ("POST", "http://backend/api/v1/pull-sync/register-client")
+    assert json.loads(request.content) == {**OURS, "client_type": "web", "capabilities": ["capture", "favorite"]}
+
+
+async def test_it_asks_whether_it_is_still_known(registrar: Registrar, registry: FakeRegistry) -> None:
+    """Once registered it only asks, with its id quoted, as long as the record is right."""
+    await registrar.step()
+    registry.requests.clear()
+    assert await registrar.step() == CHECK_S
+    [request] = registry.requests
+    assert request.method == "GET"
+    assert request.url.raw_path == b"/api/v1/pull-sync/clients/a%2Fb%20%C3%A9"
+
+
+async def test_a_registry_that_forgot_is_told_again(registrar: Registrar, registry: FakeRegistry) -> None:
+    """404 leads to a registration at once, and then to asking again."""
+    await registrar.step()
+    registry.get = httpx.Response(404, json={"detail": "unknown"})
+    registry.requests.clear()
+    assert await registrar.step() == CHECK_S
+    assert registry.methods == ["GET", "POST"]
+    registry.get = httpx.Response(200, json=OURS)
+    await registrar.step()
+    assert registry.methods == ["GET"]
+
+
+async def test_another_url_in_the_record_is_put_right(registrar: Registrar, registry: FakeRegistry) -> None:
+    """A record with another address is replaced; a trailing slash makes no difference."""
+    await registrar.step()
+    registry.requests.clear()
+    registry.get = httpx.Response(200, json={**OURS, "client_url": "http://localhost:3001/"})
+    await registrar.step()
+    assert registry.methods == ["GET"]
+    registry.get = httpx.Response(200, json={**OURS, "client_url": "http://localhost:4000"})
+    await registrar.step()
+    assert registry.methods == ["GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        httpx.ConnectError("refused"),
+        httpx.ReadTimeout(""),
+        httpx.Response(500),
+        httpx.Response(403),
+        httpx.Response(200, text="not JSON"),
+        httpx.Response(200, json=["no", "record"]),
+        httpx.Response(200, json={"client_url": 5}),
+    ],
+)
+async def test_any_other_answer_to_the_question_is_quietly_left(
+    registrar: Registrar, registry: FakeRegistry, logged: Log, answer: httpx.Response | Exception
+) -> None:
+    """It asks again later, registers nothing, and says nothing above debug."""
+    await registrar.step()
+    registry.requests.clear()
+    logged.clear()
+    registry.get = answer
+    assert await registrar.step() == CHECK_S
+    assert registry.methods == ["GET"]
+    assert {each["log_level"] for each in logged} <= {"debug"}
+
+
+async def test_while_the_backend_is_away_it_tries_ever_more_rarely(
+    registrar: Registrar, registry: FakeRegistry, monotonic: Monotonic, logged: Log
+) -> None:
+    """Pauses grow up to the cap; one line on the first failure, one more only after ten minutes."""
+    registry.post = httpx.ConnectError("refused")
+    pauses = []
+    for _ in range(30):
+        pauses.append(await registrar.step())
+        monotonic.now += pauses[-1]
+    assert 0.25 <= pauses[0] <= 0.5
+    assert all(BACKOFF_CAP_S / 2 <= pause <= BACKOFF_CAP_S for pause in pauses[6:])
+    assert len(set(pauses[6:])) > 20
+    assert 300 < monotonic.now < 600 + BACKOFF_CAP_S
+    assert [each["event"] for each in logged] == ["not_registered"]
+    monotonic.now += 600
+    await registrar.step()
+    assert len(logged) == 2
+    registry.post = httpx.Response(200, json={"message": "ok"})
+    assert await registrar.step() == CHECK_S
+    assert (logged[-1]["event"], logged[-1]["after_failures"]) == ("registered", 31)
+
+
+async def test_a_refusal_is_told_with_its_detail_and_retried_slowly(
+    registrar: Registrar, registry: FakeRegistry, logged: Log
+) -> None:
+    """4xx: the registry's own sentence is logged once, and the next attempt comes at the pace of the checks."""
+    registry.post = httpx.Response(400, json={"detail": "Client is not reachable at http://localhost:3001"})
+    for _ in range(3):
+        assert await registrar.step() == CHECK_S
+    assert registry.methods == ["POST"] * 3
+    [entry] = logged
+    assert "Client is not reachable at http://localhost:3001" in entry["reason"]
+    registry.post = httpx.Response(422, json={"detail": [{"loc": ["body"]}]})
+    await registrar.step()
+    assert "422" in logged[-1]["reason"]
+    assert "loc" in logged[-1]["reason"]
+
+
+async def test_a_server_error_is_retried_soon(registrar: Registrar, registry: FakeRegistry) -> None:
+    """5xx counts as being away."""
+    registry.post = httpx.Response(503)
+    assert await registrar.step() < 1
+
+
+def test_the_backoff_never_passes_its_cap() -> None:
+    """However many failures, the pause is between half the cap and the cap, and the numbers stay finite."""
+    seeded = random.Random(1)  # noqa: S311 - jitter, not a secret
+    for failures in (10, 1_000, 10**9):
+        assert BACKOFF_CAP_S / 2 <= backoff_s(failures, seeded) <= BACKOFF_CAP_S

@@ -1,0 +1,128 @@
+"""The client's settings have the names and defaults that the user's own document has."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from services.client.settings import ClientSettings
+from shared.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAMES = {name.upper() for name in ClientSettings.model_fields}
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither this machine's environment nor its `.env` plays a part."""
+    for name in NAMES & set(os.environ):
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+def read(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> ClientSettings:
+    """The settings in such an environment."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    return load_settings(ClientSettings)
+
+
+def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The defaults are those of the original client."""
+    settings = read(monkeypatch, {})
+    assert settings.model_dump() == {
+        "client_host": "127.0.0.1",
+        "client_port": 3001,
+        "client_url": None,
+        "client_user_id": "user_1",
+        "client_cors_origins": ("*",),
+        "client_database": Path("client-data/captures.sqlite3"),
+        "client_import_file": Path("client-sync-data.json"),
+        "client_retention_days": 30,
+        "client_registration_check": 30.0,
+        "backend_url": "http://localhost:8000",
+        "log_level": "info",
+    }
+    assert settings.public_url == "http://localhost:3001"
+
+
+def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each name is read; trailing slashes are dropped, and origins are a list with commas."""
+    variables = {
+        "CLIENT_HOST": "0.0.0.0",
+        "CLIENT_PORT": "4000",
+        "CLIENT_URL": "https://example.org/ash/",
+        "CLIENT_USER_ID": "ash",
+        "CLIENT_CORS_ORIGINS": "https://a.example, https://b.example",
+        "CLIENT_DATABASE": "/data/x.sqlite3",
+        "CLIENT_IMPORT_FILE": "/data/old.json",
+        "CLIENT_RETENTION_DAYS": "7",
+        "CLIENT_REGISTRATION_CHECK": "0.5",
+        "BACKEND_URL": "https://api.example.org/",
+        "LOG_LEVEL": "DEBUG",
+    }
+    assert set(variables) == NAMES
+    settings = read(monkeypatch, variables)
+    assert settings.model_dump() == {
+        "client_host": "0.0.0.0",
+        "client_port": 4000,
+        "client_url": "https://example.org/ash",
+        "client_user_id": "ash",
+        "client_cors_origins": ("https://a.example", "https://b.example"),
+        "client_database": Path("/data/x.sqlite3"),
+        "client_import_file": Path("/data/old.json"),
+        "client_retention_days": 7,
+        "client_registration_check": 0.5,
+        "backend_url": "https://api.example.org",
+        "log_level": "debug",
+    }
+    assert settings.public_url == "https://example.org/ash"
+
+
+def test_the_address_follows_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without CLIENT_URL, the client is where it listens; an empty variable counts as not set."""
+    settings = read(monkeypatch, {"CLIENT_PORT": "4000", "CLIENT_URL": "", "CLIENT_IMPORT_FILE": ""})
+    assert settings.public_url == "http://localhost:4000"
+    assert settings.client_import_file == Path("client-sync-data.json")
+
+
+def test_a_dotenv_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It gives what the environment does not, and may hold other services' variables."""
+    Path(".env").write_text("CLIENT_PORT=4000\nCLIENT_USER_ID=ash\nDATABASE_URL=postgresql://x\n", encoding="utf-8")
+    settings = read(monkeypatch, {"CLIENT_USER_ID": "misty"})
+    assert (settings.client_port, settings.client_user_id) == (4000, "misty")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("CLIENT_PORT", "0"),
+        ("CLIENT_PORT", "65536"),
+        ("CLIENT_PORT", "three"),
+        ("BACKEND_URL", "localhost:8000"),
+        ("BACKEND_URL", "ftp://localhost"),
+        ("CLIENT_URL", "not a url"),
+        ("CLIENT_USER_ID", "a\nb"),
+        ("CLIENT_USER_ID", "x" * 256),
+        ("CLIENT_RETENTION_DAYS", "0"),
+        ("CLIENT_REGISTRATION_CHECK", "0"),
+        ("CLIENT_REGISTRATION_CHECK", "nan"),
+        ("CLIENT_REGISTRATION_CHECK", "inf"),
+        ("LOG_LEVEL", "loud"),
+    ],
+)
+def test_a_bad_setting_is_one_line_and_status_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str
+) -> None:
+    """The line names the variable and shows what was found."""
+    with pytest.raises(SystemExit) as stopped:
+        read(monkeypatch, {name: value})
+    assert stopped.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert repr(value) in line

@@ -1,0 +1,390 @@
+"""The client's store: what is added stays until it is acknowledged, and then for a while."""
+
+# ruff: noqa: ASYNC240 - the few small files that a test touches keep nothing else waiting
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from services.client.database import Database
+from services.client.errors import StartupError, StoreUnavailableError
+from services.client.retention import Retention
+from services.client.store import CaptureStore
+from shared.client_protocol import AddCapture, Capture
+from shared.sql import load_queries
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+class Clock:
+    """A clock that moves only when told to."""
+
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        """The moment that it stands at."""
+        return self.now
+
+    def advance(self, **by: float) -> None:
+        """Move on by a timedelta."""
+        self.now += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """Noon, until it is moved."""
+    return Clock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A database file that does not exist yet, in a folder that does not exist yet."""
+    return tmp_path / "client-data" / "captures.sqlite3"
+
+
+@pytest.fixture
+async def database(path: Path) -> AsyncIterator[Database]:
+    """The open database."""
+    async with Database(path=path, schema=load_queries("services.client")["schema"]) as opened:
+        yield opened
+
+
+@pytest.fixture
+def store(database: Database, clock: Clock) -> CaptureStore:
+    """A store of user_1 on it."""
+    return make_store(database, clock)
+
+
+def make_store(database: Database, clock: Clock) -> CaptureStore:
+    """A store of user_1."""
+    return CaptureStore(database=database, queries=load_queries("services.client"), user_id="user_1", clock=clock)
+
+
+@asynccontextmanager
+async def reopened(path: Path, clock: Clock) -> AsyncIterator[CaptureStore]:
+    """A store on a file that is not open."""
+    async with Database(path=path, schema=load_queries("services.client")["schema"]) as database:
+        yield make_store(database, clock)
+
+
+def new(pokemon_id: int = 25, *, action: Any = "capture", removed: bool = False) -> AddCapture:
+    """What an app posts."""
+    return AddCapture(pokemon_id=pokemon_id, pokemon_name="pikachu", action=action, removed=removed)
+
+
+def id_of(document: str) -> str:
+    """A stored capture's id."""
+    return str(json.loads(document)["capture_id"])
+
+
+async def pending_ids(store: CaptureStore) -> list[str]:
+    """All pending ids, in the order in which they are served."""
+    return [id_of(each) for each in (await store.pending()).captures]
+
+
+async def test_a_capture_is_stored_as_the_protocol_has_it(store: CaptureStore) -> None:
+    """Each field of a new capture is there, and the shared model reads it."""
+    added = await store.add(new(removed=True))
+    assert json.loads(added.capture) == {
+        "capture_id": "25_1769860800000_capture",
+        "pokemon_id": 25,
+        "pokemon_name": "pikachu",
+        "action": "capture",
+        "timestamp": "2026-01-31T12:00:00.000Z",
+        "user_id": "user_1",
+        "synced": False,
+        "metadata": {"removed": True, "client_version": "1.0.0"},
+    }
+    assert Capture.model_validate_json(added.capture).removed
+
+
+async def test_a_capture_survives_closing_and_opening(path: Path, clock: Clock) -> None:
+    """What was added, acknowledged and noted is there in the next process."""
+    async with reopened(path, clock) as store:
+        first = id_of((await store.add(new(1))).capture)
+        second = id_of((await store.add(new(2))).capture)
+        await store.acknowledge([first])
+    async with reopened(path, clock) as store:
+        assert await pending_ids(store) == [second]
+        counts = await store.counts()
+        assert (counts.total, counts.pending, counts.last_sync) == (2, 1, "2026-01-31T12:00:00.000Z")
+
+
+async def test_the_same_again_within_five_seconds_is_the_first(store: CaptureStore, clock: Clock) -> None:
+    """Until just before 5 s have passed, the first capture comes back; from then on, a new one."""
+    first = await store.add(new())
+    clock.advance(seconds=4.999)
+    again = await store.add(new())
+    assert (again.duplicated, again.capture) == (True, first.capture)
+    clock.advance(seconds=0.001)
+    later = await store.add(new())
+    assert not later.duplicated
+    assert await pending_ids(store) == [id_of(first.capture), id_of(later.capture)]
+
+
+@pytest.mark.parametrize(
+    "other", [new(26), new(action="favorite"), new(removed=True)], ids=["pokemon_id", "action", "removed"]
+)
+async def test_another_kind_is_no_duplicate(store: CaptureStore, other: AddCapture) -> None:
+    """Pokémon, action and removal all have to be the same."""
+    await store.add(new())
+    assert not (await store.add(other)).duplicated
+
+
+async def test_an_acknowledged_capture_has_no_duplicates(store: CaptureStore) -> None:
+    """Once the first is stored elsewhere, the same again is a new capture with an id of its own."""
+    first = id_of((await store.add(new())).capture)
+    await store.acknowledge([first])
+    again = await store.add(new())
+    assert not again.duplicated
+    assert id_of(again.capture) == "25_1769860800001_capture"
+
+
+async def test_captures_of_one_millisecond_keep_their_order(store: CaptureStore) -> None:
+    """A removal in the same millisecond gets the next free one as id and as time, so the last one wins."""
+    captured = json.loads((await store.add(new())).capture)
+    removed = json.loads((await store.add(new(removed=True))).capture)
+    assert captured["capture_id"] != removed["capture_id"]
+    assert removed["timestamp"] == "2026-01-31T12:00:00.001Z" > captured["timestamp"]
+    assert await pending_ids(store) == [captured["capture_id"], removed["capture_id"]]
+
+
+async def test_of_concurrent_duplicates_one_is_stored(store: CaptureStore) -> None:
+    """Fifty requests at once for one tap make one capture, which all fifty get."""
+    added = await asyncio.gather(*(store.add(new()) for _ in range(50)))
+    assert sorted(each.duplicated for each in added) == [False] + [True] * 49
+    assert len({each.capture for each in added}) == 1
+    assert (await store.counts()).total == 1
+
+
+async def test_a_clock_set_back_a_little_still_sees_duplicates_and_far_back_does_not(
+    store: CaptureStore, clock: Clock
+) -> None:
+    """A capture that lies less than 5 s ahead is a twin; one that lies an hour ahead must not block all others."""
+    await store.add(new())
+    clock.advance(seconds=-4)
+    assert (await store.add(new())).duplicated
+    clock.advance(hours=-1)
+    assert not (await store.add(new())).duplicated
+
+
+async def test_pages_are_oldest_first_and_count_the_rest(store: CaptureStore, clock: Clock) -> None:
+    """A page holds the oldest, and its total tells of all that is pending; without a limit all comes."""
+    for pokemon_id in (3, 1, 2):
+        await store.add(new(pokemon_id))
+        clock.advance(minutes=1)
+    page = await store.pending(limit=2)
+    assert [json.loads(each)["pokemon_id"] for each in page.captures] == [3, 1]
+    assert page.total == 3
+    assert len((await store.pending()).captures) == 3
+
+
+async def test_oldest_means_the_capture_s_own_time(store: CaptureStore, clock: Clock) -> None:
+    """A capture made later by a clock that was set back is older, and comes first."""
+    await store.add(new(1))
+    clock.advance(hours=-1)
+    await store.add(new(2))
+    for page in (await store.pending(), await store.pending(limit=1), await store.everything()):
+        assert json.loads(page.captures[0])["pokemon_id"] == 2
+
+
+async def test_reading_page_by_page_meets_each_capture_once(store: CaptureStore) -> None:
+    """Acknowledging page after page, with all times the same, ends with every capture seen exactly once."""
+    for pokemon_id in range(1, 26):
+        await store.add(new(pokemon_id))
+    seen: list[str] = []
+    while (page := await store.pending(limit=4)).captures:
+        ids = [id_of(each) for each in page.captures]
+        seen += ids
+        await store.acknowledge(ids)
+    assert len(seen) == len(set(seen)) == 25
+
+
+async def test_since_is_strictly_newer_and_counts_likewise(store: CaptureStore, clock: Clock) -> None:
+    """A capture of the moment itself is left out, also when the moment has parts of a millisecond."""
+    await store.add(new(1))
+    clock.advance(milliseconds=1)
+    await store.add(new(2))
+    for since in (NOON, NOON + timedelta(microseconds=999)):
+        page = await store.pending(since=since)
+        assert ([json.loads(each)["pokemon_id"] for each in page.captures], page.total) == ([2], 1)
+    assert (await store.pending(since=NOON - timedelta(microseconds=1))).total == 2
+    assert (await store.pending(since=NOON + timedelta(milliseconds=1))).total == 0
+
+
+async def test_acknowledging_marks_and_notes_the_time(store: CaptureStore, clock: Clock) -> None:
+    """The capture is no longer pending, still there, and last_sync is set, also when nothing was known."""
+    capture_id = id_of((await store.add(new())).capture)
+    clock.advance(seconds=1)
+    await store.acknowledge([capture_id, "unknown", capture_id])
+    assert await pending_ids(store) == []
+    everything = await store.everything()
+    assert [json.loads(each)["synced"] for each in everything.captures] == [True]
+    assert everything.last_sync == "2026-01-31T12:00:01.000Z"
+    clock.advance(seconds=1)
+    await store.acknowledge([])
+    assert (await store.counts()).last_sync == "2026-01-31T12:00:02.000Z"
+
+
+async def test_forty_thousand_ids_of_any_characters_are_acknowledged(store: CaptureStore) -> None:
+    """Neither the number of ids nor what they are made of keeps the known one from being marked."""
+    known = id_of((await store.add(new())).capture)
+    odd = ["", "'; DROP TABLE captures; --", "\x00", "\ud800", "é\U0001f600", '"', "\\", "%", "x" * 100_000]
+    await store.acknowledge([*(f"unknown_{number}" for number in range(40_000)), *odd, known])
+    assert await pending_ids(store) == []
+
+
+async def test_an_id_is_not_cut_at_a_nul(store: CaptureStore) -> None:
+    """`<id>NUL<more>` is another id; to take it for the first would lose a capture."""
+    known = id_of((await store.add(new())).capture)
+    await store.acknowledge([f"{known}\x00", f"{known}\x00more", f"{known} ", known.upper()])
+    assert await pending_ids(store) == [known]
+
+
+async def test_retention_deletes_only_what_was_acknowledged_long_ago(store: CaptureStore, clock: Clock) -> None:
+    """A pending capture stays for ever, an acknowledged one for its 30 days from the acknowledgement."""
+    retention = Retention(store=store, keep=timedelta(days=30), clock=clock)
+    early, late = [id_of((await store.add(new(pokemon_id))).capture) for pokemon_id in (1, 2)]
+    never = id_of((await store.add(new(3))).capture)
+    await store.acknowledge([early])
+    clock.advance(days=1)
+    await store.acknowledge([late])
+    clock.advance(days=29)
+    assert await retention.step() == 3600
+    assert (await store.counts()).total == 3
+    clock.advance(milliseconds=1)
+    await retention.step()
+    assert [id_of(each) for each in (await store.everything()).captures] == [late, never]
+    clock.advance(days=36_500)
+    await retention.step()
+    assert [id_of(each) for each in (await store.everything()).captures] == [never]
+
+
+async def test_a_full_database_refuses_and_recovers(database: Database, store: CaptureStore) -> None:
+    """When there is no room the capture is refused as a whole, what was there can be read, and room helps."""
+    kept = id_of((await store.add(new(1))).capture)
+    large = AddCapture(pokemon_id=2, pokemon_name="x" * 255, action="capture")
+    async with database.transaction(write=False) as db:
+        [[pages]] = await db.execute_fetchall("PRAGMA page_count")
+        await db.execute(f"PRAGMA max_page_count = {pages}")
+    results = await asyncio.gather(
+        *(store.add(large.model_copy(update={"pokemon_id": pokemon_id})) for pokemon_id in range(2, 200)),
+        return_exceptions=True,
+    )
+    refused = [each for each in results if isinstance(each, StoreUnavailableError)]
+    assert refused
+    assert "full" in str(refused[0])
+    before = (await store.pending()).total
+    assert before == 1 + len(results) - len(refused)
+    assert (await pending_ids(store))[0] == kept
+    async with database.transaction(write=False) as db:
+        await db.execute("PRAGMA max_page_count = 100000")
+    await store.add(new(1_000))
+    assert (await store.pending()).total == before + 1
+
+
+async def test_retention_waits_when_the_database_can_not_be_used(store: CaptureStore, clock: Clock, path: Path) -> None:
+    """A purge that fails is put off to the next hour, without an error."""
+    path.unlink()
+    assert await Retention(store=store, keep=timedelta(days=30), clock=clock).step() == 3600
+
+
+async def test_a_capture_is_refused_when_its_file_is_gone(store: CaptureStore, path: Path) -> None:
+    """SQLite would write on to a deleted file; what it accepted would be lost with the process."""
+    await store.add(new(1))
+    path.unlink()
+    with pytest.raises(StoreUnavailableError, match="moved or deleted"):
+        await store.add(new(2))
+    assert (await store.pending()).total == 1
+
+
+async def test_a_cancelled_add_leaves_the_store_usable(store: CaptureStore) -> None:
+    """Wherever it is cancelled, the transaction ends, and what was added is whole."""
+    for turns in range(40):
+        task = asyncio.ensure_future(store.add(new(turns + 1)))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        assert not (await store.add(new(1_000 + turns))).duplicated
+    counts = await store.counts()
+    assert 40 <= counts.total <= 80
+    assert len((await store.pending()).captures) == counts.pending == counts.total
+
+
+async def test_commits_are_synced_to_the_disk(database: Database) -> None:
+    """The connection is in WAL mode with synchronous FULL: a committed capture survives a power cut."""
+    async with database.transaction(write=False) as db:
+        [[journal]] = await db.execute_fetchall("PRAGMA journal_mode")
+        [[synchronous]] = await db.execute_fetchall("PRAGMA synchronous")
+    assert (journal, synchronous) == ("wal", 2)
+
+
+async def test_another_process_that_holds_the_file_for_long_is_no_acceptance(path: Path, clock: Clock) -> None:
+    """While some tool keeps the database locked, a capture is refused, and nothing hangs."""
+    schema = load_queries("services.client")["schema"]
+    async with Database(path=path, schema=schema, busy_timeout_s=0.01) as database:
+        store = make_store(database, clock)
+        tool = sqlite3.connect(path, isolation_level=None)
+        try:
+            tool.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreUnavailableError, match="locked"):
+                await store.add(new())
+        finally:
+            tool.close()
+        assert not (await store.add(new())).duplicated
+
+
+async def test_a_second_client_on_the_same_database_is_refused(store: CaptureStore, path: Path, clock: Clock) -> None:
+    """Two clients would take turns in registering themselves; also when the second comes by a symbolic link."""
+    await store.add(new())
+    link = path.with_name("link.sqlite3")
+    link.symlink_to(path)
+    for other in (path, link):
+        with pytest.raises(StartupError, match=r"in use by another client"):
+            async with reopened(other, clock):
+                pass
+    assert (await store.counts()).total == 1
+
+
+async def test_a_file_that_is_no_database_is_refused_and_kept(path: Path, clock: Clock) -> None:
+    """The sentence names the file and the setting, and the file is not touched."""
+    path.parent.mkdir()
+    path.write_bytes(b"these are my holiday pictures" * 100)
+    with pytest.raises(StartupError, match=r"captures\.sqlite3 can't be opened: .*CLIENT_DATABASE"):
+        async with reopened(path, clock):
+            pass
+    assert path.read_bytes() == b"these are my holiday pictures" * 100
+
+
+async def test_a_folder_that_can_not_be_made_is_refused(tmp_path: Path, clock: Clock) -> None:
+    """A file where the folder should be is told in one sentence."""
+    (tmp_path / "client-data").write_text("a file")
+    with pytest.raises(StartupError, match="can't be opened"):
+        async with reopened(tmp_path / "client-data" / "captures.sqlite3", clock):
+            pass
+
+
+async def test_a_database_of_a_newer_client_is_refused(path: Path, clock: Clock) -> None:
+    """An older client must not write into a schema that it does not know."""
+    async with reopened(path, clock) as store:
+        await store.add(new())
+    connection = sqlite3.connect(path)
+    connection.execute("PRAGMA user_version = 2")
+    connection.close()
+    with pytest.raises(StartupError, match="newer client"):
+        async with reopened(path, clock):
+            pass
