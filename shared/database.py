@@ -1,10 +1,7 @@
-"""A pool of connections to Postgres, opened when Postgres is there."""
+"""How services connect to Postgres, and which of its errors pass by themselves."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Final
 
 import asyncpg
@@ -21,25 +18,31 @@ TRANSIENT: Final = (
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""Errors that the same statement may not meet again: a lost connection, a server that restarts or is full, a deadlock."""
+"""Errors that the same statement may not meet again: a lost connection, a server that restarts, a deadlock."""
 
 
-@asynccontextmanager
-async def open_pool(database_url: str, *, service: str, max_size: int) -> AsyncIterator[asyncpg.Pool]:
-    """A pool whose connections show the service's name in `pg_stat_activity`; closed on leaving."""
-    async with asyncpg.create_pool(
+def make_pool(database_url: str, *, service: str, max_size: int) -> asyncpg.Pool:
+    """A pool to be entered; its connections show the service's name in `pg_stat_activity`."""
+    return asyncpg.create_pool(
         database_url,
         min_size=1,
         max_size=max_size,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings={"application_name": f"pullsync-{service}"},
-        init=_read_json,
-    ) as pool:
-        yield pool
+    )
 
 
-async def _read_json(connection: asyncpg.Connection) -> None:
-    await connection.set_type_codec("jsonb", encoder=json.dumps, decoder=json.loads, schema="pg_catalog")
+async def fetch_one(pool: asyncpg.Pool, query: str, *values: object) -> asyncpg.Record:
+    """The one row that the query always has.
+
+    Raises:
+        LookupError: it has none.
+    """
+    row = await pool.fetchrow(query, *values)
+    if row is None:
+        message = f"no row: {query.splitlines()[-1]}"
+        raise LookupError(message)
+    return row
 
 
 async def answers(pool: asyncpg.Pool) -> bool:

@@ -14,7 +14,7 @@ from starlette.routing import Route
 Check = Callable[[], Awaitable[bool]]
 
 
-class HealthRoutes:
+class Health:
     """`GET /health/live` and `GET /health/ready`."""
 
     def __init__(self, *, checks: Mapping[str, Check]) -> None:

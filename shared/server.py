@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import resource
 import signal
@@ -45,15 +44,16 @@ def run(build: Callable[[], App], *, host: str, port: int, variable: str) -> NoR
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         with _listen(host, port, variable) as listener:
-            uvloop.run(_serve(build(), listener))
+            uvloop.run(_serve(build, listener))
     except StartupError as error:
         log.error("cannot_start", reason=str(error))
         sys.exit(1)
     sys.exit(0)
 
 
-async def _serve(app: App, listener: socket.socket) -> None:
+async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     """The lifespan is entered here and not by uvicorn, which would log a trace when it fails."""
+    app = build()
     config = uvicorn.Config(
         app,  # type: ignore[arg-type]  # any ASGI app
         lifespan="off",

@@ -5,15 +5,38 @@ from __future__ import annotations
 import sys
 from typing import Annotated, Literal, NoReturn, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from shared.outbound import Network
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
 ]
 Port = Annotated[int, Field(ge=1, le=65_535)]
-Seconds = Annotated[float, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _scheme(*schemes: str) -> AfterValidator:
+    def check(url: str) -> str:
+        if not url.startswith(tuple(f"{scheme}://" for scheme in schemes)):
+            message = f"must begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+            raise ValueError(message)
+        return url
+
+    return AfterValidator(check)
+
+
+def _comma_separated(value: object) -> object:
+    """`"public, private"` as a list of two."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+DatabaseUrl = Annotated[str, _scheme("postgresql", "postgres")]
+RabbitMQUrl = Annotated[str, _scheme("amqp", "amqps")]
+HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
+Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_comma_separated)]
 
 
 class ServiceSettings(BaseSettings):
@@ -33,6 +56,9 @@ def load_settings(settings: type[SettingsT]) -> SettingsT:
         return settings()
     except ValidationError as error:
         _exit_with(error)
+    except UnicodeDecodeError as error:
+        print(f"the file .env is not UTF-8: {error}", file=sys.stderr)  # noqa: T201 - before logging
+        sys.exit(2)
 
 
 def _exit_with(error: ValidationError) -> NoReturn:

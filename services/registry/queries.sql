@@ -227,4 +227,4 @@ SELECT pokemon_id, pokemon_name, holders, updated_at FROM captures.published_ran
 ORDER BY holders DESC, pokemon_id LIMIT $1;
 
 -- name: capture_totals
-SELECT events, holdings, users, ranked, quarantined, updated_at FROM captures.published_totals;
+SELECT events, holdings, ranked, quarantined, updated_at FROM captures.published_totals;

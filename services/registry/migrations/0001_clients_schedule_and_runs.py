@@ -77,9 +77,10 @@ CREATE TABLE registry.sync_run_clients (
 NEXT_SLOT = """
 CREATE FUNCTION registry.next_slot(user_id text, interval_s integer, after timestamptz) RETURNS timestamptz
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT to_timestamp((((now_ms - slot_ms) / interval_ms + 1) * interval_ms + slot_ms) / 1000.0)
-    FROM (SELECT floor(extract(epoch FROM after) * 1000)::bigint AS now_ms, interval_s * 1000::bigint AS interval_ms) AS t,
-         LATERAL (SELECT (hashtextextended(user_id, 0) & 9223372036854775807) % interval_ms AS slot_ms) AS s
+    SELECT to_timestamp((((after_ms - slot_ms) / interval_ms + 1) * interval_ms + slot_ms) / 1000.0)
+    FROM (SELECT floor(extract(epoch FROM after) * 1000)::bigint, interval_s * 1000::bigint)
+             AS t (after_ms, interval_ms),
+         LATERAL (SELECT (hashtextextended(user_id, 0) & 9223372036854775807) % interval_ms) AS s (slot_ms)
 $$
 """
 

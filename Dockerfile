@@ -1,0 +1,32 @@
+# One image for every service; who starts it says which: `python -m services.registry`, puller, ingest or client.
+# Health checks are in docker-compose.yml, because each service has its own.
+
+FROM python:3.13-slim AS build
+
+# The venv gets no pip: what is installed here is all that the final image has.
+RUN python -m venv --without-pip /venv
+COPY requirements.txt /build/
+RUN pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-check --root-user-action=ignore \
+    --only-binary=:all: --require-hashes -r /build/requirements.txt
+
+COPY shared /app/shared
+COPY services /app/services
+# Readable by everybody and writable by nobody, whatever the umask of the checkout was.
+RUN python -m compileall -q /app && chmod -R a=rX /app
+
+
+FROM python:3.13-slim
+
+RUN pip uninstall --yes --quiet --root-user-action=ignore pip \
+    && groupadd --gid 10001 pullsync \
+    && useradd --uid 10001 --gid pullsync --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pullsync \
+    && install -d -o pullsync -g pullsync -m 0750 /data
+
+COPY --from=build /venv /venv
+COPY --from=build /app /app
+
+ENV PATH=/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1 \
+    PYTHONDONTWRITEBYTECODE=1
+WORKDIR /app
+USER 10001:10001

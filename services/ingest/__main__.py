@@ -1,0 +1,15 @@
+"""`python -m services.ingest`."""
+
+from functools import partial
+
+from services.ingest.app import build_app
+from services.ingest.settings import IngestSettings
+from shared.logs import configure_logging
+from shared.server import run
+from shared.settings import load_settings
+
+if __name__ == "__main__":
+    settings = load_settings(IngestSettings)
+    configure_logging("ingest", settings.log_level)
+    build = partial(build_app, settings)
+    run(build, host=settings.ingest_host, port=settings.ingest_port, variable="INGEST_PORT")

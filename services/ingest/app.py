@@ -1,0 +1,63 @@
+"""Ingest's composition root: the only place that knows which classes work together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+from starlette.applications import Starlette
+
+from services.ingest.acknowledge import Acknowledger
+from services.ingest.client_api import ClientApi
+from services.ingest.consumers import Acknowledgements, CaptureBatches
+from services.ingest.settings import IngestSettings
+from services.ingest.store import CaptureStore
+from services.ingest.writer import Writer
+from shared.broker import BrokerConnection, Publisher, make_broker
+from shared.database import answers, make_pool
+from shared.health import Health
+from shared.migrations import migrate
+from shared.outbound import ClientHttp, OutboundPolicy
+from shared.settlements import Settlements
+from shared.sql import load_queries
+from shared.tasks import running
+from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+SCHEMA = "captures"
+
+_ANSWER_BYTES = 64 * 1024
+_POOL_SIZE = 4
+
+
+def build_app(settings: IngestSettings) -> Starlette:
+    """Ingest, not yet connected to anything. Its lifespan migrates the schema, then connects."""
+    pool = make_pool(settings.database_url, service="ingest", max_size=_POOL_SIZE)
+    broker = make_broker(settings.rabbitmq_url, service="ingest")
+    connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS))
+    publisher = Publisher(broker)
+    http = ClientHttp(
+        policy=OutboundPolicy(networks=settings.pull_sync_networks),
+        timeout_s=settings.pull_sync_timeout / 3,
+        body_limit_bytes=_ANSWER_BYTES,
+    )
+    writer = Writer(store=CaptureStore(pool=pool, queries=load_queries("services.ingest")))
+    acknowledger = Acknowledger(client_api=ClientApi(http=http), publisher=publisher)
+    settlements = Settlements(publisher=publisher)
+    CaptureBatches(writer=writer, acknowledger=acknowledger, settlements=settlements).subscribe(broker)
+    Acknowledgements(acknowledger=acknowledger).subscribe(broker)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
+            await stack.enter_async_context(pool)
+            await stack.enter_async_context(http)
+            await stack.enter_async_context(running("writer", writer.run))
+            await stack.enter_async_context(connection.running())
+            yield
+
+    health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
+    return Starlette(routes=health.routes(), lifespan=lifespan)

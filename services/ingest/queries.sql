@@ -1,0 +1,82 @@
+-- Ingest's statements. Locks are taken in one order (events, holdings, ranking, totals; each by its key), so that two
+-- writers cannot deadlock.
+
+-- name: store_captures
+-- Stores the captures that are new, moves their holdings, and the ranking by the difference; all or nothing.
+-- Answers how many were new, by pull number.
+WITH incoming AS (
+    SELECT DISTINCT ON (user_id, capture_id) *
+    FROM unnest(
+        $1::integer[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::boolean[],
+        $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::text[]
+    ) AS t (
+        pull_number, user_id, capture_id, pokemon_id, pokemon_name, action, removed,
+        captured_at, received_at, pull_id, metadata
+    )
+    ORDER BY user_id COLLATE "C", capture_id COLLATE "C", pull_number
+),
+stored AS (
+    INSERT INTO captures.events (
+        user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, pull_id, metadata
+    )
+    SELECT user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, pull_id,
+           metadata::jsonb
+    FROM incoming ORDER BY user_id COLLATE "C", capture_id COLLATE "C"
+    ON CONFLICT (user_id, capture_id) DO NOTHING
+    RETURNING user_id, capture_id, pokemon_id, pokemon_name, removed, captured_at,
+              least(captured_at, received_at) AS effective_at
+),
+latest AS (
+    SELECT DISTINCT ON (user_id, pokemon_id) *
+    FROM stored
+    ORDER BY user_id, pokemon_id, effective_at DESC, captured_at DESC, capture_id DESC
+),
+changed AS (
+    INSERT INTO captures.holdings AS h (user_id, pokemon_id, held, held_before, effective_at, captured_at, capture_id)
+    SELECT user_id, pokemon_id, NOT removed, false, effective_at, captured_at, capture_id
+    FROM latest ORDER BY user_id, pokemon_id
+    ON CONFLICT (user_id, pokemon_id) DO UPDATE SET
+        held = excluded.held,
+        held_before = h.held,
+        effective_at = excluded.effective_at,
+        captured_at = excluded.captured_at,
+        capture_id = excluded.capture_id
+    WHERE (excluded.effective_at, excluded.captured_at, excluded.capture_id)
+        > (h.effective_at, h.captured_at, h.capture_id)
+    RETURNING pokemon_id, held::integer - held_before::integer AS difference
+),
+differences AS (
+    SELECT pokemon_id, sum(difference) AS difference FROM changed GROUP BY pokemon_id HAVING sum(difference) <> 0
+),
+ranked AS (
+    INSERT INTO captures.ranking AS r (pokemon_id, pokemon_name, holders, updated_at)
+    SELECT pokemon_id, n.pokemon_name, d.difference, now()
+    FROM differences AS d
+    JOIN (SELECT pokemon_id, min(pokemon_name) AS pokemon_name FROM stored GROUP BY pokemon_id) AS n USING (pokemon_id)
+    ORDER BY pokemon_id
+    ON CONFLICT (pokemon_id) DO UPDATE SET holders = r.holders + excluded.holders, updated_at = now()
+    RETURNING 1
+),
+counted AS (
+    UPDATE captures.totals SET
+        events = events + (SELECT count(*) FROM stored),
+        holdings = holdings + (SELECT coalesce(sum(difference), 0) FROM differences),
+        updated_at = now()
+    WHERE (SELECT count(*) FROM ranked) >= 0 AND EXISTS (SELECT FROM stored)
+)
+SELECT pull_number, count(*) AS stored
+FROM stored JOIN incoming USING (user_id, capture_id) GROUP BY pull_number;
+
+-- name: quarantine
+-- Keeps what could not be read, once however often it comes. Answers how many were new.
+WITH kept AS (
+    INSERT INTO captures.quarantine (user_id, fingerprint, capture_id, problem, raw, pull_id)
+    SELECT user_id, sha256(convert_to(raw, 'UTF8')), capture_id, problem, raw, pull_id
+    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[]) AS t (user_id, capture_id, problem, raw, pull_id)
+    ORDER BY user_id COLLATE "C", 2
+    ON CONFLICT (user_id, fingerprint) DO NOTHING
+    RETURNING 1
+)
+UPDATE captures.totals SET quarantined = quarantined + n, updated_at = now()
+FROM (SELECT count(*) AS n FROM kept) AS k WHERE n > 0
+RETURNING n;

@@ -1,0 +1,20 @@
+"""Ingest's settings; each field is an environment variable of the same name in capitals."""
+
+from __future__ import annotations
+
+from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """Defaults are for one machine."""
+
+    database_url: DatabaseUrl = "postgresql://pullsync_ingest:pullsync@localhost:5432/pullsync"
+    rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
+    ingest_host: str = "127.0.0.1"
+    ingest_port: Port = 8002
+    """For health only."""
+
+    pull_sync_timeout: Seconds = 15.0
+    """Seconds for a client's whole answer; an acknowledgement gets a third of it at the first try."""
+    pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
+    """Where clients may live."""

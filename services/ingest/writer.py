@@ -1,0 +1,114 @@
+"""Group commit: handlers hand over what they have and wait; one writer commits all that has gathered at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+import asyncpg
+import stamina
+import structlog
+from pydantic_core import to_json
+
+from services.ingest.errors import StoreUnavailableError
+from services.ingest.store import CaptureStore, ReceivedPull
+from shared.database import TRANSIENT
+from shared.messages import PulledCapture, UnreadableItem
+
+GROUP_ROWS: Final = 20_000
+"""Rows after which a group is full; a larger pull makes a group of its own."""
+RETRY_S: Final = 60.0
+"""How long a transaction is tried again before its messages go back to their queue."""
+
+log = structlog.get_logger()
+
+Waiting = tuple[Sequence[ReceivedPull], asyncio.Future[list[int]]]
+
+
+class Writer:
+    """`write` returns after the commit; a transaction is tried again while Postgres is away, for a bounded time."""
+
+    def __init__(self, *, store: CaptureStore) -> None:
+        self._store = store
+        self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
+
+    async def write(self, pulls: Sequence[ReceivedPull]) -> list[int]:
+        """Store these pulls, with those of others; how many captures of each were new.
+
+        Raises:
+            StoreUnavailableError: Postgres did not take them in time; nothing of them is known to be stored.
+        """
+        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        self._waiting.put_nowait((pulls, done))
+        return await done
+
+    async def run(self) -> None:
+        """Commit group after group, until cancelled."""
+        while True:
+            group = await self._gather()
+            try:
+                counts = await self._commit([pull for pulls, _ in group for pull in pulls])
+            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
+                _tell_all(group, error)
+                continue
+            for pulls, done in group:
+                mine, counts = counts[: len(pulls)], counts[len(pulls) :]
+                if not done.done():
+                    done.set_result(mine)
+
+    async def _gather(self) -> list[Waiting]:
+        group = [await self._waiting.get()]
+        rows = sum(pull.rows for pull in group[0][0])
+        while rows < GROUP_ROWS and not self._waiting.empty():
+            group.append(self._waiting.get_nowait())
+            rows += sum(pull.rows for pull in group[-1][0])
+        return group
+
+    async def _commit(self, pulls: Sequence[ReceivedPull]) -> list[int]:
+        try:
+            async for attempt in stamina.retry_context(
+                on=TRANSIENT, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
+            ):
+                with attempt:
+                    return await self._store.store(pulls)
+        except TRANSIENT as error:
+            message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
+            raise StoreUnavailableError(message) from error
+        except (asyncpg.PostgresError, ValueError, OverflowError) as error:
+            # Not for want of a server: something in them can't be stored.
+            return await self._commit_apart(pulls, error)
+        raise AssertionError
+
+    async def _commit_apart(self, pulls: Sequence[ReceivedPull], error: Exception) -> list[int]:
+        """Halve until the guilty capture is alone, and put that into quarantine."""
+        if len(pulls) > 1:
+            middle = len(pulls) // 2
+            return await self._commit(pulls[:middle]) + await self._commit(pulls[middle:])
+        (pull,) = pulls
+        if len(pull.captures) > 1:
+            middle = len(pull.captures) // 2
+            first = replace(pull, captures=pull.captures[:middle], unreadable=())
+            second = replace(pull, captures=pull.captures[middle:])
+            (a,), (b,) = await self._commit([first]), await self._commit([second])
+            return [a + b]
+        if not pull.captures:
+            raise error
+        log.error("capture_unstorable", user_id=pull.user_id, problem=str(error))
+        guilty = _quarantined(pull.captures[0], error)
+        return await self._store.store([replace(pull, captures=(), unreadable=(*pull.unreadable, guilty))])
+
+
+def _quarantined(capture: PulledCapture, error: Exception) -> UnreadableItem:
+    return UnreadableItem(
+        capture_id=capture.capture_id,
+        problem=f"the database refused it: {error}"[:500],
+        raw=to_json(capture).decode(),
+    )
+
+
+def _tell_all(group: Sequence[Waiting], error: Exception) -> None:
+    for _, done in group:
+        if not done.done():
+            done.set_exception(error)

@@ -1,0 +1,69 @@
+"""The puller's composition root: the only place that knows which classes work together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import httpx
+from starlette.applications import Starlette
+
+from services.puller.client_api import ClientApi
+from services.puller.consumers import RequestedPulls
+from services.puller.loop import Pulls, Timer
+from services.puller.publisher import BatchPublisher
+from services.puller.pull import Puller
+from services.puller.registry_api import RegistryApi
+from services.puller.settings import PullerSettings
+from shared.broker import STOP_DEADLINE_S, BrokerConnection, Publisher, make_broker
+from shared.health import Health
+from shared.outbound import ClientHttp, OutboundPolicy
+from shared.settlements import Settlements
+from shared.tasks import running
+from shared.topology import PULL_REQUESTED
+
+_REGISTRY_TIMEOUT_S = 10.0
+
+
+def build_app(settings: PullerSettings) -> Starlette:
+    """The puller, not yet connected to anything."""
+    broker = make_broker(settings.rabbitmq_url, service="puller")
+    connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,))
+    publisher = Publisher(broker)
+    client_http = ClientHttp(
+        policy=OutboundPolicy(networks=settings.pull_sync_networks),
+        timeout_s=settings.pull_sync_timeout,
+        body_limit_bytes=settings.pull_sync_body_limit_bytes,
+    )
+    registry_http = httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, trust_env=False)
+    puller = Puller(
+        client_api=ClientApi(http=client_http),
+        batches=BatchPublisher(publisher=publisher),
+        settlements=Settlements(publisher=publisher),
+    )
+    pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency)
+    timer = Timer(registry=RegistryApi(http=registry_http, backend_url=settings.backend_url), pulls=pulls)
+    RequestedPulls(pulls=pulls).subscribe(broker)
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(client_http)
+            await stack.enter_async_context(registry_http)
+            await stack.enter_async_context(connection.running())
+            stack.push_async_callback(_drain, pulls)
+            await stack.enter_async_context(running("timer", timer.run))
+            yield
+
+    health = Health(checks={"broker": connection.ready})
+    return Starlette(routes=health.routes(), lifespan=lifespan)
+
+
+async def _drain(pulls: Pulls) -> None:
+    """Let the pulls under way end; those that take too long are given up, and their leases end by themselves."""
+    try:
+        async with asyncio.timeout(STOP_DEADLINE_S / 2):
+            await pulls.drain()
+    except TimeoutError:
+        pass

@@ -1,0 +1,105 @@
+"""The timer: claims clients that are due, each second, and pulls them, many at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Final
+
+import structlog
+
+from services.puller.pull import Puller
+from services.puller.registry_api import RegistryApi, RegistryAwayError
+from shared.broker import PublishError
+from shared.claims import CLAIM_LIMIT
+from shared.messages import PullTarget
+
+CLAIM_EVERY_S: Final = 1.0
+_AWAY_PAUSES_S: Final = (1.0, 2.0, 5.0)
+_SMALLEST_CLAIM: Final = 10
+
+log = structlog.get_logger()
+
+
+class Pulls:
+    """The pulls under way, never more than `concurrency`, from the timer and on demand together."""
+
+    def __init__(self, *, puller: Puller, concurrency: int) -> None:
+        self._puller = puller
+        self._permits = asyncio.Semaphore(concurrency)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._concurrency = concurrency
+
+    @property
+    def room(self) -> int:
+        """How many more could begin now."""
+        return max(0, self._concurrency - len(self._under_way))
+
+    def begin(self, targets: Sequence[PullTarget], *, since: datetime | None = None) -> list[asyncio.Task[None]]:
+        """Pull these clients; each task raises what `Puller.pull` raises."""
+        tasks = [asyncio.create_task(self._pull(target, since)) for target in targets]
+        self._under_way.update(tasks)
+        for task in tasks:
+            task.add_done_callback(self._under_way.discard)
+        return tasks
+
+    async def drain(self) -> None:
+        """Wait until no pull is under way."""
+        while self._under_way:
+            await asyncio.wait(self._under_way)
+
+    async def _pull(self, target: PullTarget, since: datetime | None) -> None:
+        async with self._permits:
+            await self._puller.pull(target, since=since)
+
+
+class Timer:
+    """Asks for as many clients as there is room for; while claims come back full, it asks again at once."""
+
+    def __init__(self, *, registry: RegistryApi, pulls: Pulls) -> None:
+        self._registry = registry
+        self._pulls = pulls
+
+    async def run(self) -> None:
+        """Until cancelled. A registry that is away is asked again, with pauses."""
+        failures = 0
+        while True:
+            try:
+                full = await self.claim()
+            except RegistryAwayError as error:
+                if failures == 0:
+                    log.warning("registry_away", problem=str(error), retrying=True)
+                await asyncio.sleep(_AWAY_PAUSES_S[min(failures, len(_AWAY_PAUSES_S) - 1)])
+                failures += 1
+                continue
+            if failures:
+                log.info("registry_back", failures=failures)
+            failures = 0
+            if not full:
+                await asyncio.sleep(CLAIM_EVERY_S)
+
+    async def claim(self) -> bool:
+        """Claim once and begin the pulls; whether there may be more.
+
+        Raises:
+            RegistryAwayError: nothing was claimed.
+        """
+        limit = min(self._pulls.room, CLAIM_LIMIT)
+        if limit < _SMALLEST_CLAIM:
+            await asyncio.sleep(CLAIM_EVERY_S / 20)  # room comes as pulls end
+            return True
+        targets = await self._registry.claim(limit)
+        for task in self._pulls.begin(targets):
+            task.add_done_callback(_log_untold)
+        return len(targets) == limit
+
+
+def _log_untold(task: asyncio.Task[None]) -> None:
+    """A timer's pull has nobody waiting for it; its lease ends by itself."""
+    if task.cancelled() or (error := task.exception()) is None:
+        return
+    if isinstance(error, PublishError):
+        log.warning("outcome_untold", problem=str(error))
+    else:
+        log.error("pull_died", exc_info=error)

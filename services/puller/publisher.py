@@ -1,0 +1,33 @@
+"""Publishes captures, many clients in one message."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from shared.broker import Publisher
+from shared.coalescer import Coalescer, Limits
+from shared.messages import CaptureBatch, Pull
+from shared.topology import CAPTURE_BATCHES
+
+_LIMITS: Final = Limits(weight=1_000, linger_s=0.02)
+"""Captures in one message; a pull with more travels alone."""
+
+
+class BatchPublisher:
+    """`add` returns when RabbitMQ keeps the pull's captures."""
+
+    def __init__(self, *, publisher: Publisher) -> None:
+        self._publisher = publisher
+        self._pulls = Coalescer(publish=self._publish, limits=_LIMITS)
+
+    async def add(self, pull: Pull) -> None:
+        """Publish one pull with others.
+
+        Raises:
+            PublishError: it is not known to be kept.
+        """
+        await self._pulls.add(pull, weight=len(pull.captures) + len(pull.unreadable))
+
+    async def _publish(self, pulls: Sequence[Pull]) -> None:
+        await self._publisher.publish(CaptureBatch(pulls=tuple(pulls)), routing_key=CAPTURE_BATCHES.routing())

@@ -1,0 +1,83 @@
+"""One pull, from the request to the client until what became of it is published."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+import structlog
+
+from services.puller.client_api import ClientApi
+from services.puller.publisher import BatchPublisher
+from services.puller.reading import Page
+from shared.broker import PublishError
+from shared.messages import Outcome, Pull, PullOutcome, PullTarget, Reason
+from shared.outbound import ClientCallError
+from shared.settlements import Settlements
+
+log = structlog.get_logger()
+
+
+class Puller:
+    """Every pull ends in one settlement: here when there was nothing or it failed, else by ingest."""
+
+    def __init__(self, *, client_api: ClientApi, batches: BatchPublisher, settlements: Settlements) -> None:
+        self._client_api = client_api
+        self._batches = batches
+        self._settlements = settlements
+
+    async def pull(self, target: PullTarget, *, since: datetime | None = None) -> None:
+        """Pull one client; its failures are part of the outcome.
+
+        Raises:
+            PublishError: the outcome could not be told either; the lease then ends by itself.
+        """
+        started = time.monotonic()
+        try:
+            page = await self._client_api.sync_data(target, since=since)
+        except ClientCallError as error:
+            await self._failed(target, error.reason, str(error), time.monotonic() - started)
+            return
+        duration_s = time.monotonic() - started
+        if page.captures or page.unreadable:
+            await self._hand_over(target, page, duration_s)
+        else:
+            await self._settlements.add(
+                PullOutcome(
+                    pull_id=target.pull_id,
+                    user_id=target.user_id,
+                    outcome=Outcome.NOTHING,
+                    pending=page.pending,
+                    duration_s=duration_s,
+                )
+            )
+
+    async def _hand_over(self, target: PullTarget, page: Page, duration_s: float) -> None:
+        pull = Pull(
+            pull_id=target.pull_id,
+            user_id=target.user_id,
+            client_url=target.client_url,
+            pulled_at=datetime.now(UTC),
+            duration_s=duration_s,
+            pending=page.pending,
+            more_pending=page.more_pending,
+            captures=page.captures,
+            unreadable=page.unreadable,
+        )
+        try:
+            await self._batches.add(pull)
+        except PublishError as error:
+            await self._failed(target, Reason.PUBLISH, str(error), duration_s)
+
+    async def _failed(self, target: PullTarget, reason: Reason, error: str, duration_s: float) -> None:
+        log.info("pull_failed", user_id=target.user_id, client_url=target.client_url, reason=reason, error=error)
+        await self._settlements.add(
+            PullOutcome(
+                pull_id=target.pull_id,
+                user_id=target.user_id,
+                outcome=Outcome.FAILED,
+                reason=reason,
+                error=error[:500],
+                duration_s=duration_s,
+            )
+        )

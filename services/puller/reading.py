@@ -1,0 +1,175 @@
+"""Reads a client's answer: what is a capture, what is not, and how much of it one pull carries. No I/O.
+
+The bytes are foreign: whatever they are, the result is a page or an `UnreadableAnswerError`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from shared.client_protocol import Capture, SyncData
+from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, PulledCapture, UnreadableItem
+
+RAW_CHARS: Final = 16 * 1024
+"""How much of an unreadable item is kept."""
+METADATA_BYTES: Final = 8 * 1024
+_LONGEST_NUMBER: Final = 300
+_DIGITS_OF_NO_CAPTURE: Final = 20
+
+_WHOLE: Final = TypeAdapter(SyncData[Capture])
+_ENVELOPE: Final = TypeAdapter(SyncData[Any])
+_CAPTURE: Final = TypeAdapter(Capture)
+
+
+class UnreadableAnswerError(Exception):
+    """The answer as a whole is not what `sync-data` answers; the text is one sentence."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What one pull takes from a client's answer."""
+
+    user_id: str
+    captures: tuple[PulledCapture, ...]
+    unreadable: tuple[UnreadableItem, ...]
+    pending: int
+    """What the client says that it holds, or what it sent, if that is more."""
+    more_pending: bool
+
+
+def read_page(body: bytes, *, owner: str) -> Page:
+    """The page in `body`, for the client of `owner`; one bad item never costs the others.
+
+    Raises:
+        UnreadableAnswerError: it is no JSON, or not of the shape of `sync-data`.
+    """
+    try:
+        data: SyncData[Capture] | SyncData[Any] = _WHOLE.validate_json(body)
+    except ValidationError:
+        data = _read_loosely(body)
+    captures: list[PulledCapture] = []
+    unreadable: list[UnreadableItem] = []
+    room = BYTES_PER_PULL
+    for item in data.captures[:CAPTURES_PER_PULL]:
+        read = _read_item(item, owner)
+        room -= _weight(read)
+        if room < 0 and (captures or unreadable):
+            break
+        if isinstance(read, PulledCapture):
+            captures.append(read)
+        else:
+            unreadable.append(read)
+    return _page(data, captures, unreadable)
+
+
+def _page(data: SyncData[Any], captures: Sequence[PulledCapture], unreadable: Sequence[UnreadableItem]) -> Page:
+    pending = max(data.total_pending or 0, len(data.captures))
+    taken = len(captures) + len(unreadable)
+    return Page(
+        user_id=data.user_id,
+        captures=tuple(captures),
+        unreadable=tuple(unreadable),
+        pending=pending,
+        more_pending=0 < taken < pending,
+    )
+
+
+def _read_loosely(body: bytes) -> SyncData[Any]:
+    """The envelope with its items as they are, by a parser that takes what the strict one refuses as a whole."""
+    try:
+        data = json.loads(body.decode(), parse_int=_bounded_int)
+        return _ENVELOPE.validate_python(data, strict=False)
+    except UnicodeDecodeError as error:
+        text = "the answer is not UTF-8"
+        raise UnreadableAnswerError(text) from error
+    except RecursionError as error:
+        text = "the answer is nested too deeply"
+        raise UnreadableAnswerError(text) from error
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the body"
+        text = f"the answer is not of the protocol's shape: {where}: {first['msg']}"
+        raise UnreadableAnswerError(text) from error
+    except ValueError as error:
+        text = f"the answer is not JSON: {error}"
+        raise UnreadableAnswerError(text) from error
+
+
+def _bounded_int(digits: str) -> int | str:
+    """A number that could mean something; one of thousands of digits (Python refuses those) stays text."""
+    return int(digits) if len(digits) <= _DIGITS_OF_NO_CAPTURE else digits[:_LONGEST_NUMBER]
+
+
+def _read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem:
+    if not isinstance(item, Capture):
+        try:
+            item = _CAPTURE.validate_json(json.dumps(item))
+        except ValidationError as error:
+            return _unreadable(item, _problem(error))
+        except RecursionError:
+            return UnreadableItem(capture_id=None, problem="it is nested too deeply", raw="")
+    if item.user_id is not None and item.user_id != owner:
+        return _unreadable(item, f"it belongs to another user, {item.user_id!r}")
+    try:
+        metadata = _metadata(item)
+    except ValueError as error:
+        return _unreadable(item, str(error))
+    return PulledCapture(
+        capture_id=item.capture_id,
+        pokemon_id=item.pokemon_id,
+        pokemon_name=item.pokemon_name,
+        action=item.action,
+        timestamp=item.timestamp,
+        removed=item.removed,
+        metadata=metadata,
+    )
+
+
+def _metadata(capture: Capture) -> str | None:
+    """What the client said beyond `removed`, as JSON that Postgres takes."""
+    extra = capture.metadata.model_extra if capture.metadata else None
+    if not extra:
+        return None
+    text = to_json(extra, inf_nan_mode="null")
+    if len(text) > METADATA_BYTES:
+        message = f"metadata: larger than {METADATA_BYTES} bytes"
+        raise ValueError(message)
+    if rb"\u0000" in text:
+        message = "metadata: contains a NUL character"
+        raise ValueError(message)
+    return text.decode()
+
+
+def _unreadable(item: Any, problem: str) -> UnreadableItem:
+    raw = item.model_dump(mode="json") if isinstance(item, Capture) else item
+    return UnreadableItem(capture_id=_acknowledgeable_id(raw), problem=problem, raw=json.dumps(raw)[:RAW_CHARS])
+
+
+def _acknowledgeable_id(item: Any) -> str | None:
+    """The id under which the client can be told, if the item has one that can be sent."""
+    capture_id = item.get("capture_id") if isinstance(item, dict) else None
+    if not isinstance(capture_id, str):
+        return None
+    try:
+        capture_id.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    return capture_id
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the item'}: {first['msg']}"[:500]
+
+
+def _weight(read: PulledCapture | UnreadableItem) -> int:
+    """About its bytes in a message."""
+    if isinstance(read, PulledCapture):
+        return 200 + len(read.capture_id) + len(read.pokemon_name) + len(read.metadata or "")
+    return 200 + len(read.capture_id or "") + len(read.raw)

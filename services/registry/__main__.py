@@ -1,0 +1,16 @@
+"""`python -m services.registry`."""
+
+from functools import partial
+
+from services.registry.app import build_app
+from services.registry.settings import RegistrySettings
+from shared.logs import configure_logging
+from shared.server import run
+from shared.settings import load_settings
+
+if __name__ == "__main__":
+    settings = load_settings(RegistrySettings)
+    configure_logging("registry", settings.log_level)
+    run(
+        partial(build_app, settings), host=settings.registry_host, port=settings.registry_port, variable="REGISTRY_PORT"
+    )

@@ -1,0 +1,100 @@
+"""The registry's composition root: the only place that knows which classes work together."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+
+from fastapi import FastAPI
+
+from services.registry.captures import Captures
+from services.registry.cleanup import Cleanup
+from services.registry.clients import Clients, Schedule
+from services.registry.consumers import SettledPulls
+from services.registry.dispatcher import Dispatcher
+from services.registry.errors import install_error_handlers
+from services.registry.leases import Leases
+from services.registry.probe import ClientProbe
+from services.registry.routes.claims import ClaimRoutes
+from services.registry.routes.clients import ClientRoutes
+from services.registry.routes.ranking import RankingRoutes
+from services.registry.routes.scheduler import SchedulerRoutes
+from services.registry.routes.sync import SyncRoutes
+from services.registry.routes.system import VERSION, SystemRoutes
+from services.registry.runs import Runs
+from services.registry.settings import RegistrySettings
+from shared.broker import BrokerConnection, Publisher, make_broker
+from shared.database import answers, make_pool
+from shared.health import Health
+from shared.migrations import migrate
+from shared.outbound import ClientHttp, OutboundPolicy
+from shared.sql import load_queries
+from shared.tasks import running
+from shared.topology import PULL_SETTLED
+
+MIGRATIONS = Path(__file__).with_name("migrations")
+SCHEMA = "registry"
+
+_PROBE_TIMEOUT_S = 10.0
+_HEALTH_BYTES = 64 * 1024
+_POOL_SIZE = 10
+
+
+def build_app(settings: RegistrySettings) -> FastAPI:
+    """The registry, not yet connected to anything. Its lifespan migrates the schema, then connects."""
+    queries = load_queries("services.registry")
+    pool = make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE)
+    broker = make_broker(settings.rabbitmq_url, service="registry")
+    connection = BrokerConnection(broker, consumed=(PULL_SETTLED,))
+    http = ClientHttp(
+        policy=OutboundPolicy(networks=settings.pull_sync_networks),
+        timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
+        body_limit_bytes=_HEALTH_BYTES,
+    )
+    clients = Clients(pool=pool, queries=queries)
+    schedule = Schedule(pool=pool, queries=queries)
+    captures = Captures(pool=pool, queries=queries)
+    leases = Leases(
+        pool=pool,
+        queries=queries,
+        lease=settings.lease,
+        in_flight=settings.pull_sync_in_flight,
+        backoff_cap_s=settings.pull_sync_backoff_cap,
+    )
+    dispatcher = Dispatcher(leases=leases, publisher=Publisher(broker))
+    cleanup = Cleanup(
+        clients=clients,
+        schedule=schedule,
+        interval=timedelta(seconds=settings.pull_sync_cleanup_interval),
+        retention=settings.retention,
+    )
+    SettledPulls(leases=leases, dispatcher=dispatcher).subscribe(broker)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
+            await stack.enter_async_context(pool)
+            await schedule.ensure(settings.pull_sync_interval)
+            await stack.enter_async_context(http)
+            await stack.enter_async_context(connection.running())
+            await stack.enter_async_context(running("dispatcher", dispatcher.run))
+            await stack.enter_async_context(running("cleanup", cleanup.run))
+            yield
+
+    app = FastAPI(title="PullSync registry", version=VERSION, lifespan=lifespan)
+    install_error_handlers(app)
+    health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
+    for routes in (
+        ClientRoutes(clients=clients, schedule=schedule, probe=ClientProbe(http=http)),
+        SyncRoutes(runs=Runs(pool=pool, queries=queries), dispatcher=dispatcher),
+        SchedulerRoutes(schedule=schedule, cleanup=cleanup, cleanup_interval_s=settings.pull_sync_cleanup_interval),
+        ClaimRoutes(leases=leases),
+        RankingRoutes(captures=captures),
+        SystemRoutes(clients=clients, captures=captures, health=health),
+    ):
+        app.include_router(routes.router())
+    return app

@@ -1,0 +1,74 @@
+"""Turns demands into `PullRequested`. What is lost on the way is found again when its lease ends."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from services.registry.leases import Leases
+from shared.broker import Publisher, PublishError
+from shared.database import TRANSIENT
+from shared.messages import PULLS_PER_REQUEST, PullRequested, PullTarget
+from shared.topology import PULL_REQUESTED
+
+_TICK_S: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class Dispatcher:
+    """Claims demanded clients and asks the pullers for them: when woken, and each second."""
+
+    def __init__(self, *, leases: Leases, publisher: Publisher) -> None:
+        self._leases = leases
+        self._publisher = publisher
+        self._woken = asyncio.Event()
+
+    def wake(self) -> None:
+        """There may be a new demand."""
+        self._woken.set()
+
+    async def run(self) -> None:
+        """Until cancelled. A broker or database that is away is tried again each second."""
+        while True:
+            try:
+                await self.dispatch()
+            except (PublishError, *TRANSIENT) as error:
+                log.warning("dispatch_failed", problem=str(error) or type(error).__name__, retrying=True)
+                await asyncio.sleep(_TICK_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_TICK_S):
+                    await self._woken.wait()
+            self._woken.clear()
+
+    async def dispatch(self) -> int:
+        """Ask for all that may be asked for now; how many clients.
+
+        Raises:
+            PublishError: the broker is away; leases that were not passed on are given back.
+        """
+        claimed = await self._leases.claim_demanded()
+        requests = [
+            PullRequested(since=since, targets=tuple(targets[start : start + PULLS_PER_REQUEST]))
+            for since, targets in claimed.items()
+            for start in range(0, len(targets), PULLS_PER_REQUEST)
+        ]
+        results = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
+        for error in results:
+            if isinstance(error, BaseException):
+                raise error
+        return sum(len(request.targets) for request in requests)
+
+    async def _ask(self, request: PullRequested) -> None:
+        try:
+            await self._publisher.publish(request, routing_key=PULL_REQUESTED.routing())
+        except PublishError:
+            await self._give_back(request.targets)
+            raise
+
+    async def _give_back(self, targets: tuple[PullTarget, ...]) -> None:
+        with suppress(*TRANSIENT):  # the leases end by themselves, only later
+            await self._leases.release(targets)

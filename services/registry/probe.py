@@ -1,0 +1,34 @@
+"""Asks a client whether it is there, and who it is, before it is registered."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from services.registry.errors import RefusedError
+from shared.client_protocol import HEALTH_PATH, Health
+from shared.outbound import ClientCallError, ClientHttp
+
+
+class ClientProbe:
+    """Nobody is registered whose client does not answer for himself."""
+
+    def __init__(self, *, http: ClientHttp) -> None:
+        self._http = http
+
+    async def check(self, client_url: str, *, user_id: str) -> None:
+        """Return when the client at `client_url` is healthy and speaks for `user_id`.
+
+        Raises:
+            RefusedError: it is not; the text says what it did.
+        """
+        try:
+            health = Health.model_validate_json(await self._http.get(f"{client_url}{HEALTH_PATH}"))
+        except ClientCallError as error:
+            message = f"The client at {client_url} did not answer {HEALTH_PATH}: {error.reason}: {error}."
+            raise RefusedError(message) from error
+        except ValidationError as error:
+            message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."
+            raise RefusedError(message) from error
+        if health.client_id is not None and health.client_id != user_id:
+            message = f"The client at {client_url} answers for another user than {user_id!r}."
+            raise RefusedError(message)

@@ -1,0 +1,34 @@
+"""What pullers ask for each second: clients that are due."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, Field
+
+from services.registry.leases import Leases
+from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
+
+
+class ClaimRequest(BaseModel):
+    """How many clients the puller can pull now."""
+
+    limit: Annotated[int, Field(ge=1, le=CLAIM_LIMIT)]
+
+
+class ClaimRoutes:
+    """For pullers only."""
+
+    def __init__(self, *, leases: Leases) -> None:
+        self._leases = leases
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter(tags=["pullers"])
+        router.post(CLAIMS_PATH)(self.claim)
+        return router
+
+    async def claim(self, body: ClaimRequest) -> Claims:
+        """Lease clients that are due to the caller; nobody else gets them until they are settled or the lease ends."""
+        return Claims(targets=tuple(await self._leases.claim_due(body.limit)))

@@ -1,0 +1,125 @@
+"""Pulling on demand: one mechanism, a run over all clients, under the names of the original API."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from services.registry.dispatcher import Dispatcher
+from services.registry.domain import FAILURES_SHOWN, Run, RunKind
+from services.registry.runs import Runs
+from shared.client_protocol import UtcDatetime
+
+RECENT: Final = timedelta(minutes=15)
+
+WaitS = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the run's end.")]
+
+
+class SyncRequest(BaseModel):
+    """What to pull; nothing for all that is pending."""
+
+    since: UtcDatetime | None = None
+
+
+class SyncResult(BaseModel):
+    """How a run ended."""
+
+    success: bool
+    clients_processed: int
+    total_captures: int
+    """Captures that were stored for the first time."""
+    failed_clients: list[str]
+    """Their URLs."""
+    errors: list[str]
+    processing_time: float
+    """Seconds."""
+    run_id: UUID
+
+
+class Started(BaseModel):
+    """A run that goes on."""
+
+    message: str
+    run_id: UUID
+    status_url: str
+
+
+class RunProgress(Run):
+    """A run, with the clients that failed so far."""
+
+    failures: list[str]
+
+
+class SyncRoutes:
+    """`/api/v1/pull-sync`: sync-all, sync-recent, sync-all-background, runs."""
+
+    def __init__(self, *, runs: Runs, dispatcher: Dispatcher) -> None:
+        self._runs = runs
+        self._dispatcher = dispatcher
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter(prefix="/api/v1/pull-sync", tags=["sync"])
+        still_running = {202: {"model": Started, "description": "Not finished yet; the run goes on."}}
+        router.post("/sync-all", response_model=SyncResult, responses=still_running)(self.sync_all)  # type: ignore[arg-type]
+        router.post("/sync-recent", response_model=SyncResult, responses=still_running)(self.sync_recent)  # type: ignore[arg-type]
+        router.post("/sync-all-background")(self.sync_in_background)
+        router.get("/runs/{run_id}")(self.run)
+        return router
+
+    async def sync_all(
+        self, request: Request, body: SyncRequest | None = None, wait_s: WaitS = 60
+    ) -> SyncResult | JSONResponse:
+        """Pull every client now, and wait until each has settled."""
+        return await self._run(request, "sync-all", since=body.since if body else None, wait_s=wait_s)
+
+    async def sync_recent(self, request: Request, wait_s: WaitS = 60) -> SyncResult | JSONResponse:
+        """Pull the captures of the last 15 minutes, by the clients' clocks."""
+        return await self._run(request, "sync-recent", since=datetime.now(UTC) - RECENT, wait_s=wait_s)
+
+    async def sync_in_background(self, request: Request, body: SyncRequest | None = None) -> Started:
+        """Begin to pull every client, and answer at once."""
+        run_id = await self._start("sync-all-background", since=body.since if body else None)
+        return _started(request, run_id, "The sync has started.")
+
+    async def run(self, run_id: UUID) -> RunProgress:
+        """How far a run is."""
+        run = await self._runs.get(run_id)
+        failures = await self._runs.failures(run_id, limit=FAILURES_SHOWN)
+        return RunProgress(**run.model_dump(), failures=[str(failure) for failure in failures])
+
+    async def _run(
+        self, request: Request, kind: RunKind, *, since: datetime | None, wait_s: float
+    ) -> SyncResult | JSONResponse:
+        run_id = await self._start(kind, since=since)
+        run = await self._runs.wait(run_id, at_most_s=wait_s)
+        if run.finished_at is None:
+            started = _started(request, run_id, f"The sync is not finished after {wait_s:g} s; it goes on.")
+            return JSONResponse(started.model_dump(mode="json"), status_code=202)
+        return await self._result(run)
+
+    async def _start(self, kind: RunKind, *, since: datetime | None) -> UUID:
+        run_id = await self._runs.start(kind, since=since)
+        self._dispatcher.wake()
+        return run_id
+
+    async def _result(self, run: Run) -> SyncResult:
+        failures = await self._runs.failures(run.run_id, limit=FAILURES_SHOWN)
+        return SyncResult(
+            success=run.failed == 0,
+            clients_processed=run.settled - run.failed,
+            total_captures=run.stored,
+            failed_clients=[failure.client_url for failure in failures],
+            errors=[str(failure) for failure in failures],
+            processing_time=round(run.processing_time_s, 3),
+            run_id=run.run_id,
+        )
+
+
+def _started(request: Request, run_id: UUID, message: str) -> Started:
+    return Started(message=message, run_id=run_id, status_url=request.url_for("run", run_id=run_id).path)

@@ -1,0 +1,38 @@
+"""Tasks that run as long as their service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger()
+
+
+@asynccontextmanager
+async def running(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    """Run `work` until leaving, then cancel it and wait for its end.
+
+    It is meant to run for ever: should it end by itself, by an error that it does not handle, the service logs why
+    and stops in order, to be started again by whoever watches it. A service that lacks a part must not look healthy.
+    """
+    task = asyncio.create_task(work(), name=name)
+    task.add_done_callback(_stop_service)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError, Exception):  # an error was logged when it happened
+            await task
+
+
+def _stop_service(task: asyncio.Task[None]) -> None:
+    if task.cancelled():
+        return
+    log.error("task_died", task=task.get_name(), exc_info=task.exception())
+    os.kill(os.getpid(), signal.SIGTERM)
