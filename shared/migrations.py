@@ -16,6 +16,8 @@ from sqlalchemy.exc import DBAPIError, InterfaceError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from shared.errors import StartupError
+
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 
 log = structlog.get_logger()
@@ -27,16 +29,17 @@ async def migrate(database_url: str, *, schema: str, history: Path) -> None:
     Replicas that start together wait for the first by an advisory lock. While Postgres is away it keeps trying.
 
     Raises:
-        sqlalchemy.exc.ProgrammingError: a statement is refused; nothing was changed.
+        StartupError: a statement is refused; nothing was changed.
     """
     for attempt in range(2**63):
         try:
             await _migrate_once(database_url, schema, history)
         except (OSError, InterfaceError, DBAPIError) as error:
             if not _is_away(error):
-                raise
+                message = f"the schema {schema} can't be brought up to date: {_first_line(error)}; see DATABASE_URL"
+                raise StartupError(message) from error
             if attempt == 0:
-                log.warning("database_away", problem=str(error).splitlines()[0], retrying=True)
+                log.warning("database_away", problem=_first_line(error), retrying=True)
             await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
         else:
             return
@@ -46,6 +49,10 @@ def _is_away(error: Exception) -> bool:
     """Whether waiting can help: no connection, a server that is starting (57P03) or has no slot left (53300)."""
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
     return isinstance(error, OSError | InterfaceError) or (state or "")[:2] in {"08", "57", "53"}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 async def _migrate_once(database_url: str, schema: str, history: Path) -> None:
@@ -64,7 +71,7 @@ def _upgrade(connection: Connection, schema: str, history: Path) -> None:
     connection.execute(
         text("SELECT pg_advisory_xact_lock(hashtextextended('pullsync migrations ' || :s, 0))"), {"s": schema}
     )
-    exists = text("SELECT FROM pg_namespace WHERE nspname = :s")
+    exists = text("SELECT 1 FROM pg_namespace WHERE nspname = :s")
     if connection.execute(exists, {"s": schema}).first() is None:
         connection.execute(text(f'CREATE SCHEMA "{schema}"'))
     config = Config()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import resource
 import signal
@@ -14,15 +15,14 @@ from typing import Any, Final, NoReturn, Protocol
 import structlog
 import uvicorn
 import uvloop
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-_STOP_WITHIN_S: Final = 10
+from shared.errors import StartupError
+
+_STOP_WITHIN_S: Final = 5
 _BACKLOG: Final = 2048
 
 log = structlog.get_logger()
-
-
-class StartupError(Exception):
-    """The service can't start; the text is one line that says what to do."""
 
 
 class App(Protocol):
@@ -31,6 +31,9 @@ class App(Protocol):
     @property
     def router(self) -> Any:
         """Whose lifespan is entered."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
 
 
 def run(build: Callable[[], App], *, host: str, port: int, variable: str) -> NoReturn:
@@ -55,7 +58,7 @@ async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     """The lifespan is entered here and not by uvicorn, which would log a trace when it fails."""
     app = build()
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]  # any ASGI app
+        QuietEnd(app),
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -66,6 +69,20 @@ async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
         address, port = listener.getsockname()[:2]
         log.info("listening", host=address, port=port)
         await uvicorn.Server(config).serve(sockets=[listener])
+
+
+class QuietEnd:
+    """Lets a request that is cancelled end as if it were done: at a stop, the server would log a trace for each."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request. Only a stop cancels it, after the time for requests under way is over."""
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            return
 
 
 def _listen(host: str, port: int, variable: str) -> socket.socket:

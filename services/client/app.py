@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -27,8 +26,6 @@ from shared.sql import load_queries
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.types import ASGIApp, Receive, Scope, Send
-
     from services.client.settings import ClientSettings
 
 _REGISTRY_TIMEOUT_S: Final = 30.0
@@ -38,7 +35,7 @@ _REGISTRY_TIMEOUT_S: Final = 30.0
 def build_app(settings: ClientSettings) -> FastAPI:
     """The client, not yet connected to anything. Its lifespan must begin after the port listens.
 
-    The lifespan raises ClientError when the client can't start.
+    The lifespan raises StartupError when the client can't start.
     """
     queries = load_queries("services.client")
     database = Database(path=settings.client_database, schema=queries["schema"])
@@ -59,25 +56,10 @@ def build_app(settings: ClientSettings) -> FastAPI:
     app.add_middleware(
         CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
     )
-    app.add_middleware(QuietEnd)
     install_error_handlers(app)
     routes = ClientRoutes(store=store, user_id=settings.client_user_id, client_url=settings.public_url, clock=_now)
     app.include_router(routes.router())
     return app
-
-
-class QuietEnd:
-    """Lets a request that is cancelled end as if it were done: at a stop, the server would log a trace for each."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request. Only a stop cancels it, after the time for requests under way is over."""
-        try:
-            await self._app(scope, receive, send)
-        except asyncio.CancelledError:
-            return
 
 
 def _registrar(settings: ClientSettings, http: httpx.AsyncClient) -> Registrar:

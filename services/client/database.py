@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Final, Self
 
 import aiosqlite
 
-from services.client.errors import StartupError, StoreUnavailableError
+from services.client.errors import StoreUnavailableError
+from shared.errors import StartupError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -28,10 +28,6 @@ class ClientError(Exception):
     """Base of this package's errors; its text is one line, fit for a user."""
 
 
-class StartupError(ClientError):
-    """Permanent: the client can't start until someone acts."""
-
-
 class StoreUnavailableError(ClientError):
     """Transient: the database could not be used, and nothing was changed."""
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import structlog
 from pydantic import TypeAdapter, ValidationError
 
-from services.client.errors import StartupError, StoreUnavailableError
+from services.client.errors import StoreUnavailableError
 from services.client.store import ForeignCapture
 from shared.client_protocol import Capture, UtcDatetime
+from shared.errors import StartupError
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -5,7 +5,7 @@
 -- Stores the captures that are new, moves their holdings, and the ranking by the difference; all or nothing.
 -- Answers how many were new, by pull number.
 WITH incoming AS (
-    SELECT DISTINCT ON (user_id, capture_id) *
+    SELECT DISTINCT ON (user_id COLLATE "C", capture_id COLLATE "C") *
     FROM unnest(
         $1::integer[], $2::text[], $3::text[], $4::integer[], $5::text[], $6::text[], $7::boolean[],
         $8::timestamptz[], $9::timestamptz[], $10::uuid[], $11::text[]

@@ -22,6 +22,15 @@ GROUP_ROWS: Final = 20_000
 RETRY_S: Final = 60.0
 """How long a transaction is tried again before its messages go back to their queue."""
 
+UNSTORABLE: Final = (
+    ValueError,  # asyncpg can't encode it
+    OverflowError,
+    asyncpg.DataError,
+    asyncpg.IntegrityConstraintViolationError,
+    asyncpg.ProgramLimitExceededError,
+)
+"""Errors that a capture has for its own sake, on any server, at any time."""
+
 log = structlog.get_logger()
 
 Waiting = tuple[Sequence[ReceivedPull], asyncio.Future[list[int]]]
@@ -69,16 +78,15 @@ class Writer:
     async def _commit(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         try:
             async for attempt in stamina.retry_context(
-                on=TRANSIENT, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
+                on=_may_pass, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
             ):
                 with attempt:
                     return await self._store.store(pulls)
+        except UNSTORABLE as error:
+            return await self._commit_apart(pulls, error)
         except TRANSIENT as error:
             message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
             raise StoreUnavailableError(message) from error
-        except (asyncpg.PostgresError, ValueError, OverflowError) as error:
-            # Not for want of a server: something in them can't be stored.
-            return await self._commit_apart(pulls, error)
         raise AssertionError
 
     async def _commit_apart(self, pulls: Sequence[ReceivedPull], error: Exception) -> list[int]:
@@ -98,6 +106,11 @@ class Writer:
         log.error("capture_unstorable", user_id=pull.user_id, problem=str(error))
         guilty = _quarantined(pull.captures[0], error)
         return await self._store.store([replace(pull, captures=(), unreadable=(*pull.unreadable, guilty))])
+
+
+def _may_pass(error: Exception) -> bool:
+    # asyncpg's errors of encoding are both an InterfaceError and a ValueError.
+    return isinstance(error, TRANSIENT) and not isinstance(error, UNSTORABLE)
 
 
 def _quarantined(capture: PulledCapture, error: Exception) -> UnreadableItem:

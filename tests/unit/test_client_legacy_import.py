@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.client.database import Database
-from services.client.errors import StartupError
 from services.client.legacy_import import import_once
 from services.client.store import CaptureStore
 from shared.client_protocol import AddCapture
+from shared.errors import StartupError
 from shared.sql import load_queries
 
 if TYPE_CHECKING:

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from services.client.database import Database
-from services.client.errors import StartupError, StoreUnavailableError
+from services.client.errors import StoreUnavailableError
 from services.client.retention import Retention
 from services.client.store import CaptureStore
 from shared.client_protocol import AddCapture, Capture
+from shared.errors import StartupError
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
