@@ -89,16 +89,14 @@ class World:
 async def world(stack: Stack, database: Database) -> AsyncIterator[World]:
     """Registry, puller and ingest, ready; clients are started by each test."""
     async with httpx.AsyncClient(timeout=70) as http:
-        for service in ("registry", "ingest-1", "puller-1"):
-            stack.start(service)
+        stack.start_together("registry", "ingest-1", "puller-1")
         yield World(stack=stack, database=database, http=http)
 
 
 async def start_clients(world: World, count: int) -> list[str]:
     """So many clients, registered."""
     names = [f"client-{number}" for number in range(1, count + 1)]
-    for name in names:
-        world.stack.start(name)
+    world.stack.start_together(*names)
     await world.registered(count)
     return names
 
@@ -193,8 +191,7 @@ async def test_nothing_is_lost_when_a_service_goes_and_comes_back(world: World, 
 
 async def test_two_pullers_and_two_ingests_store_each_capture_once(world: World) -> None:
     """Side by side they share the clients, and every pull belongs to one of them."""
-    for service in ("puller-2", "ingest-2"):
-        world.stack.start(service)
+    world.stack.start_together("puller-2", "ingest-2")
     names = await start_clients(world, 6)
     made = set()
     for round_number in range(1, 4):
@@ -212,7 +209,7 @@ async def test_a_hung_client_delays_no_other(world: World, hung_server: str) -> 
     await start_clients(world, 2)
     connection = await asyncpg.connect(world.database.registry_url)
     await connection.execute(
-        "INSERT INTO registry.clients (user_id, client_url, client_type, capabilities) VALUES ('hung', $1, 'web', '{}')",
+        "INSERT INTO registry.clients (user_id, client_url, client_type, capabilities) VALUES ('hung', $1, '', '{}')",
         hung_server,
     )
     await connection.close()

@@ -1,0 +1,111 @@
+"""Servers once for all tests; a database and a vhost of its own for each test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from urllib.parse import urlsplit, urlunsplit
+from uuid import uuid4
+
+import asyncpg
+import httpx
+import pytest
+
+from dev.database import Database, create_database, with_database
+from dev.stack import Stack
+from services.ingest import app as ingest
+from services.registry import app as registry
+from shared.migrations import migrate
+from tests.servers import Servers, running_servers
+
+PASSWORD = "of a private test server"
+TEMPLATE = "pullsync_test_template"
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    """PostgreSQL and RabbitMQ."""
+    with running_servers(tmp_path_factory.mktemp("servers")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> str:
+    """A database with every schema migrated, each by its own role; to be cloned."""
+    asyncio.run(_make_template(servers.postgres_url))
+    return TEMPLATE
+
+
+async def _make_template(server_url: str) -> None:
+    await _execute(server_url, f'DROP DATABASE IF EXISTS "{TEMPLATE}"')
+    database = await create_database(server_url, TEMPLATE, password=PASSWORD)
+    await migrate(database.registry_url, schema=registry.SCHEMA, history=registry.MIGRATIONS)
+    await migrate(database.ingest_url, schema=ingest.SCHEMA, history=ingest.MIGRATIONS)
+
+
+@pytest.fixture
+async def database(servers: Servers, template: str) -> AsyncIterator[Database]:
+    """A fresh database, as each service sees it."""
+    name = f"pullsync_test_{uuid4().hex}"
+    await _execute(servers.postgres_url, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    clone = Database.on(servers.postgres_url, name, password=PASSWORD)
+    yield clone
+    await _execute(servers.postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(with_database(url, "postgres"))
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
+
+
+@pytest.fixture
+async def broker_url(servers: Servers) -> AsyncIterator[str]:
+    """The AMQP URL of a fresh vhost."""
+    vhost = f"test-{uuid4().hex}"
+    parts = urlsplit(servers.rabbitmq_url)
+    auth = (parts.username or "guest", parts.password or "guest")
+    async with httpx.AsyncClient(base_url=servers.management_url, auth=auth, trust_env=False) as management:
+        (await management.put(f"/api/vhosts/{vhost}")).raise_for_status()
+        yield urlunsplit(parts._replace(path=f"/{vhost}"))
+        with contextlib.suppress(httpx.HTTPError):  # a test may have ended the broker
+            await management.delete(f"/api/vhosts/{vhost}")
+
+
+@pytest.fixture
+def stack(database: Database, broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Processes of the services on this test's database and vhost; their last lines are shown when the test fails."""
+    running = Stack(
+        folder=tmp_path_factory.mktemp("stack"),
+        registry_url=database.registry_url,
+        ingest_url=database.ingest_url,
+        rabbitmq_url=broker_url,
+        env={
+            "PULL_SYNC_INTERVAL": "5",
+            "PULL_SYNC_LEASE": "10",
+            "PULL_SYNC_TIMEOUT": "3",
+            "CLIENT_REGISTRATION_CHECK": "1",
+        },
+    )
+    with running:
+        yield running
+        print(running.log_tails())  # noqa: T201 - pytest shows it for a test that failed
+
+
+@pytest.fixture
+async def hung_server() -> AsyncIterator[str]:
+    """The URL of a server that takes connections and never answers."""
+    done = asyncio.Event()
+
+    async def hang(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    done.set()
+    server.close()
+    await server.wait_closed()

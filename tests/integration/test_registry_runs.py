@@ -1,0 +1,377 @@
+"""Sync runs on real SQL: which pull settles which run's part, and that no run is left open for ever."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+from uuid import UUID
+
+import asyncpg
+import pytest
+
+from services.registry.clients import Clients, Schedule
+from services.registry.domain import NewClient, Run
+from services.registry.errors import UnknownRunError
+from services.registry.leases import Leases
+from services.registry.runs import Runs
+from shared.database import make_pool
+from shared.messages import Outcome, PullOutcome, PullTarget, Reason
+from shared.sql import load_queries
+
+QUERIES = load_queries("services.registry")
+RECENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
+DEADLINE_S = 20.0
+
+
+class Database(Protocol):
+    """What these tests need of the fixture `database`."""
+
+    @property
+    def registry_url(self) -> str:
+        """Where the registry's schema is."""
+
+
+class Registry:
+    """The registry's parts over one database, and what tests often ask of them."""
+
+    def __init__(self, pool: asyncpg.Pool) -> None:
+        self.pool = pool
+        self.clients = Clients(pool=pool, queries=QUERIES)
+        self.schedule = Schedule(pool=pool, queries=QUERIES)
+        self.runs = Runs(pool=pool, queries=QUERIES)
+        self.leases = Leases(
+            pool=pool, queries=QUERIES, lease=timedelta(seconds=120), in_flight=10_000, backoff_cap_s=900
+        )
+
+    async def register(self, *users: str) -> None:
+        """Each of them, at an address of its own."""
+        for user in users:
+            await self.clients.register(NewClient(user_id=user, client_url=f"http://{user}:3001"))
+
+    async def demanded(self) -> list[PullTarget]:
+        """Claim all that is demanded."""
+        return [target for targets in (await self.leases.claim_demanded()).values() for target in targets]
+
+    async def only_demanded(self) -> PullTarget:
+        """Claim the one client that is demanded."""
+        [target] = await self.demanded()
+        return target
+
+    async def is_open(self, run_id: UUID) -> bool:
+        """Whether the run goes on."""
+        return (await self.runs.get(run_id)).finished_at is None
+
+    async def finish(self) -> None:
+        """Serve demands until there are none."""
+        async with asyncio.timeout(DEADLINE_S):
+            while targets := await self.demanded():
+                await self.leases.settle([outcome(target) for target in targets])
+
+
+@pytest.fixture
+async def registry(database: Database) -> AsyncIterator[Registry]:
+    """Over a database without clients, whose timer is stopped: only demands are served."""
+    async with make_pool(database.registry_url, service="test", max_size=20) as pool:
+        registry = Registry(pool)
+        await registry.schedule.ensure(30)
+        await registry.schedule.set_running(running=False)
+        yield registry
+
+
+def outcome(target: PullTarget, **changes: Any) -> PullOutcome:
+    """A pull that went well and found nothing, but for the changes."""
+    return PullOutcome.model_validate(
+        {"pull_id": target.pull_id, "user_id": target.user_id, "outcome": Outcome.NOTHING, **changes}
+    )
+
+
+def failed(target: PullTarget) -> PullOutcome:
+    """A pull that ran into a timeout."""
+    return outcome(target, outcome=Outcome.FAILED, reason=Reason.TIMEOUT, error="no answer")
+
+
+def figures(run: Run) -> tuple[int, int, int, int]:
+    """Requested, settled, failed, stored."""
+    return run.requested, run.settled, run.failed, run.stored
+
+
+@asynccontextmanager
+async def half_started_run(registry: Registry, *, since: datetime | None = None) -> AsyncIterator[UUID]:
+    """A run whose transaction has its parts but neither demanded the pulls nor ended; it does both on leaving."""
+    async with registry.pool.acquire() as connection, connection.transaction():
+        run_id: UUID = await connection.fetchval(QUERIES["start_run"], "sync-all", since)
+        await connection.execute(QUERIES["add_run_clients"], run_id)
+        await connection.execute(QUERIES["count_run_clients"], run_id)
+        yield run_id
+        await connection.execute(QUERIES["demand_run_clients"], run_id, since)
+
+
+async def ended_or_blocked(registry: Registry, task: asyncio.Task[None]) -> None:
+    """Return when the task has ended, or when some statement waits for another's lock."""
+    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    async with asyncio.timeout(DEADLINE_S):
+        while not task.done() and not await registry.pool.fetchval(waiting):
+            pass
+
+
+async def test_a_run_over_no_clients_is_finished(registry: Registry) -> None:
+    """There is nothing to wait for."""
+    run = await registry.runs.wait(await registry.runs.start("sync-all", since=None), at_most_s=0)
+    assert run.finished_at is not None
+    assert figures(run) == (0, 0, 0, 0)
+
+
+async def test_a_run_ends_when_each_client_has_settled(registry: Registry) -> None:
+    """Not before; and it counts what was stored and who failed, by name."""
+    await registry.register("ash", "misty", "brock")
+    run_id = await registry.runs.start("sync-all", since=None)
+    targets = {target.user_id: target for target in await registry.demanded()}
+    assert set(targets) == {"ash", "misty", "brock"}
+    await registry.leases.settle([outcome(targets["ash"], stored=2)])
+    await registry.leases.settle([failed(targets["misty"])])
+    run = await registry.runs.get(run_id)
+    assert (figures(run), run.finished_at) == ((3, 2, 1, 2), None)
+    await registry.leases.settle([outcome(targets["brock"], stored=3)])
+    run = await registry.runs.wait(run_id, at_most_s=0)
+    assert figures(run) == (3, 3, 1, 5)
+    assert run.finished_at is not None
+    assert run.finished_at > run.created_at
+    [failure] = await registry.runs.failures(run_id, limit=10)
+    assert (failure.user_id, failure.client_url, failure.reason) == ("misty", "http://misty:3001", "timeout")
+
+
+async def test_waiting_for_a_run_ends_with_it(registry: Registry) -> None:
+    """Who waits is told soon after the last settlement, wherever that came in."""
+    await registry.register("ash")
+    run_id = await registry.runs.start("sync-all", since=None)
+    waiting = asyncio.create_task(registry.runs.wait(run_id, at_most_s=DEADLINE_S))
+    assert (await registry.runs.wait(run_id, at_most_s=0)).finished_at is None
+    await registry.leases.settle([outcome(await registry.only_demanded())])
+    assert (await waiting).finished_at is not None
+
+
+async def test_an_unknown_run_is_an_error(registry: Registry) -> None:
+    """It is told apart from one that goes on."""
+    with pytest.raises(UnknownRunError):
+        await registry.runs.get(UUID(int=0))
+
+
+async def test_a_pull_that_began_before_the_run_does_not_settle_it(registry: Registry) -> None:
+    """It may have read the client before the capture for which somebody asked; the client is pulled once more."""
+    await registry.register("ash")
+    await registry.schedule.set_running(running=True)
+    [earlier] = await registry.leases.claim_due(1)
+    run_id = await registry.runs.start("sync-all", since=None)
+    assert await registry.demanded() == []  # one pull at a time
+    assert await registry.leases.settle([outcome(earlier)]) is True
+    assert await registry.is_open(run_id)
+    await registry.leases.settle([outcome(await registry.only_demanded())])
+    assert not await registry.is_open(run_id)
+
+
+async def test_a_pull_of_the_timer_that_began_after_the_run_settles_it(registry: Registry) -> None:
+    """Whoever asked for it; the client is not pulled once more."""
+    await registry.register("ash")
+    await registry.schedule.set_running(running=True)
+    run_id = await registry.runs.start("sync-all", since=None)
+    [target] = await registry.leases.claim_due(1)
+    assert await registry.leases.settle([outcome(target, stored=1)]) is False
+    assert figures(await registry.runs.get(run_id)) == (1, 1, 0, 1)
+    assert not await registry.is_open(run_id)
+    assert await registry.demanded() == []
+
+
+async def test_a_limited_pull_does_not_settle_a_full_run(registry: Registry) -> None:
+    """A full run that starts during a pull of recent captures gets a full pull of its own."""
+    await registry.register("ash")
+    recent = await registry.runs.start("sync-recent", since=RECENT)
+    [(since, [limited])] = (await registry.leases.claim_demanded()).items()
+    assert since == RECENT
+    full = await registry.runs.start("sync-all", since=None)
+    await registry.leases.settle([outcome(limited)])
+    assert (await registry.is_open(recent), await registry.is_open(full)) == (False, True)
+    [(since, [target])] = (await registry.leases.claim_demanded()).items()
+    assert since is None
+    await registry.leases.settle([outcome(target)])
+    assert not await registry.is_open(full)
+
+
+async def test_a_pull_from_further_back_settles_a_limited_run(registry: Registry) -> None:
+    """What goes back further has read all that the run asks for; what goes back less has not."""
+    await registry.register("ash")
+    hours = [RECENT - timedelta(hours=n) for n in (2, 1, 3)]
+    runs = [await registry.runs.start("sync-all", since=since) for since in hours]
+    [(since, [target])] = (await registry.leases.claim_demanded()).items()
+    assert since == min(hours)
+    await registry.leases.settle([outcome(target)])
+    assert [await registry.is_open(run) for run in runs] == [False] * 3
+    await registry.pool.execute("UPDATE registry.clients SET demanded_at = now(), demanded_since = $1", RECENT)
+    target = await registry.only_demanded()
+    later = await registry.runs.start("sync-all", since=RECENT + timedelta(hours=1))
+    assert await registry.leases.settle([outcome(target)]) is True
+    assert await registry.is_open(later)
+
+
+async def test_runs_share_pulls(registry: Registry) -> None:
+    """Two runs that start together cost one pull of each client, and both count it."""
+    await registry.register("ash", "misty")
+    runs = await asyncio.gather(*(registry.runs.start("sync-all", since=None) for _ in range(2)))
+    targets = await registry.demanded()
+    assert len(targets) == 2
+    assert await registry.leases.settle([outcome(target, stored=4) for target in targets]) is False
+    assert await registry.demanded() == []
+    for run_id in runs:
+        assert figures(await registry.runs.get(run_id)) == (2, 2, 0, 8)
+        assert not await registry.is_open(run_id)
+
+
+async def test_a_client_with_more_keeps_its_part_open(registry: Registry) -> None:
+    """A run ends when a client has nothing left, and counts every page."""
+    await registry.register("ash", "misty")
+    run_id = await registry.runs.start("sync-recent", since=RECENT)
+    ash, misty = sorted(await registry.demanded(), key=lambda target: target.user_id)
+    await registry.leases.settle([outcome(misty, stored=1)])
+    for page in range(3):
+        assert await registry.leases.settle([outcome(ash, stored=10, more_pending=True)]) is True
+        assert figures(await registry.runs.get(run_id)) == (2, 1, 0, 1 + 10 * (page + 1))
+        [(since, [ash])] = (await registry.leases.claim_demanded()).items()
+        assert since == RECENT
+    assert await registry.leases.settle([outcome(ash, stored=5)]) is False
+    assert figures(await registry.runs.get(run_id)) == (2, 2, 0, 36)
+    assert not await registry.is_open(run_id)
+
+
+async def test_a_client_that_fails_in_the_middle_ends_its_part(registry: Registry) -> None:
+    """What was stored before counts, and the client is among the failed."""
+    await registry.register("ash")
+    run_id = await registry.runs.start("sync-all", since=None)
+    await registry.leases.settle([outcome(await registry.only_demanded(), stored=10, more_pending=True)])
+    await registry.leases.settle([failed(await registry.only_demanded())])
+    assert figures(await registry.runs.get(run_id)) == (1, 1, 1, 10)
+    assert not await registry.is_open(run_id)
+
+
+async def test_a_repeated_settlement_counts_once_in_a_run(registry: Registry) -> None:
+    """Messages may come twice, also at once."""
+    await registry.register("ash", "misty")
+    run_id = await registry.runs.start("sync-all", since=None)
+    first, _ = await registry.demanded()
+    await asyncio.gather(*(registry.leases.settle([outcome(first, stored=1)]) for _ in range(8)))
+    assert figures(await registry.runs.get(run_id)) == (2, 1, 0, 1)
+
+
+async def test_a_lost_pull_is_made_up_for(registry: Registry) -> None:
+    """The demand outlives the lease, so the run ends all the same."""
+    await registry.register("ash")
+    run_id = await registry.runs.start("sync-all", since=None)
+    await registry.only_demanded()
+    assert await registry.demanded() == []
+    await registry.pool.execute("UPDATE registry.clients SET next_pull_at = now()")
+    await registry.leases.settle([outcome(await registry.only_demanded())])
+    assert not await registry.is_open(run_id)
+
+
+async def test_unregistering_settles_what_waits_for_the_client(registry: Registry) -> None:
+    """The run ends, with the client among the failed, and a late outcome changes nothing."""
+    await registry.register("ash", "misty")
+    run_id = await registry.runs.start("sync-all", since=None)
+    ash, misty = sorted(await registry.demanded(), key=lambda target: target.user_id)
+    await registry.leases.settle([outcome(misty, stored=1)])
+    await registry.clients.unregister("ash")
+    await registry.leases.settle([outcome(ash, stored=1)])
+    assert figures(await registry.runs.get(run_id)) == (2, 2, 1, 1)
+    [failure] = await registry.runs.failures(run_id, limit=10)
+    assert (failure.user_id, failure.reason) == ("ash", "unregistered")
+    assert not await registry.is_open(run_id)
+
+
+async def test_removing_silent_clients_settles_what_waits_for_them(registry: Registry) -> None:
+    """Only who had no success for the whole retention goes, and no run waits for him."""
+    await registry.register("silent", "new", "lively")
+    await registry.pool.execute(
+        """UPDATE registry.clients SET updated_at = now() - interval '40 days',
+               last_success_at = CASE user_id WHEN 'lively' THEN now() - interval '1 day' END
+           WHERE user_id <> 'new'"""
+    )
+    run_id = await registry.runs.start("sync-all", since=None)
+    assert await registry.clients.remove_silent(timedelta(days=30)) == 1
+    assert [client.user_id for client in await registry.clients.page(after="", limit=10)] == ["lively", "new"]
+    assert figures(await registry.runs.get(run_id)) == (3, 1, 1, 0)
+    await registry.finish()
+    assert not await registry.is_open(run_id)
+
+
+async def test_a_client_that_leaves_while_a_run_starts_does_not_keep_it_open(registry: Registry) -> None:
+    """Whichever of the two is first, the run ends."""
+    await registry.register("ash", "misty")
+    async with half_started_run(registry) as run_id:
+        leaving = asyncio.create_task(registry.clients.unregister("ash"))
+        await ended_or_blocked(registry, leaving)
+    await leaving
+    await registry.finish()
+    assert not await registry.is_open(run_id)
+
+
+async def test_a_limited_pull_that_begins_while_a_full_run_starts_does_not_keep_it_open(registry: Registry) -> None:
+    """Such a pull does not satisfy the run, so the client stays in demand."""
+    await registry.register("ash")
+    await registry.runs.start("sync-recent", since=RECENT)
+    async with half_started_run(registry) as run_id:
+        claiming = asyncio.create_task(registry.demanded())
+        [limited] = await asyncio.wait_for(claiming, DEADLINE_S)
+    await registry.leases.settle([outcome(limited)])
+    await registry.finish()
+    assert not await registry.is_open(run_id)
+
+
+async def test_a_pull_that_is_settled_while_a_run_starts_does_not_keep_it_open(registry: Registry) -> None:
+    """The settlement can't see the run yet, so the client is pulled once more."""
+    await registry.register("ash")
+    await registry.runs.start("sync-all", since=None)
+    async with half_started_run(registry) as run_id:
+        [target] = await registry.demanded()
+        settling = asyncio.create_task(settle(registry, target))
+        await ended_or_blocked(registry, settling)
+    await settling
+    await registry.finish()
+    assert not await registry.is_open(run_id)
+
+
+async def settle(registry: Registry, target: PullTarget) -> None:
+    """A pull that found nothing."""
+    await registry.leases.settle([outcome(target)])
+
+
+async def test_many_settlements_at_once_of_runs_that_overlap(registry: Registry) -> None:
+    """Settlements of several messages touch the same runs at once: none of them fails, and the figures add up."""
+    users = [f"user_{n:03}" for n in range(200)]
+    await registry.register(*users)
+    for _ in range(3):
+        runs = await asyncio.gather(*(registry.runs.start("sync-all", since=None) for _ in range(6)))
+        targets = await registry.demanded()
+        chunks = [targets[start::20] for start in range(20)]
+        await asyncio.gather(
+            *(registry.leases.settle([outcome(target, stored=1) for target in chunk]) for chunk in chunks)
+        )
+        await registry.finish()
+        for run_id in runs:
+            assert figures(await registry.runs.get(run_id)) == (200, 200, 0, 200)
+            assert not await registry.is_open(run_id)
+
+
+async def test_old_runs_are_forgotten_and_open_ones_kept(registry: Registry) -> None:
+    """Only what ended long ago goes, with its parts."""
+    await registry.register("ash")
+    done = await registry.runs.start("sync-all", since=None)
+    await registry.finish()
+    await registry.pool.execute("UPDATE registry.sync_runs SET finished_at = now() - interval '8 days'")
+    going_on = await registry.runs.start("sync-all", since=None)
+    await registry.pool.execute("UPDATE registry.sync_runs SET created_at = now() - interval '9 days'")
+    await registry.schedule.remove_old_runs(timedelta(days=7))
+    with pytest.raises(UnknownRunError):
+        await registry.runs.get(done)
+    assert await registry.is_open(going_on)
+    assert await registry.pool.fetchval("SELECT count(*) FROM registry.sync_run_clients") == 1
