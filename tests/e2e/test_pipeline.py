@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
     from dev.stack import Stack
-    from tests.conftest import Database
+    from dev.database import Database
 
 API = "/api/v1/pull-sync"
 PIKACHU = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture"}

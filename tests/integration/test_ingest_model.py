@@ -20,7 +20,7 @@ from shared.sql import load_queries
 if TYPE_CHECKING:
     import asyncpg
 
-    from tests.conftest import Database
+    from dev.database import Database
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 USERS = ("ana", "bia", "caio")

@@ -1,0 +1,40 @@
+# PullSync. `make up` starts everything; `make test` runs all tests. See README.md.
+
+.DEFAULT_GOAL := help
+PYTHON_RUN := .venv/bin/python
+ARGS ?=
+export CLIENTS
+
+.PHONY: help install up demo test lint format lock clean
+
+help: ## Show this help.
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+install: ## Install everything into .venv (the other targets do so by themselves).
+	@sh dev/bootstrap.sh
+
+up: install ## Start everything, show a capture's way, stay until Ctrl-C. CLIENTS=n, REGISTRY_PORT, CLIENT_PORT, RABBITMQ_MANAGEMENT_PORT
+	@exec $(PYTHON_RUN) -m dev.up up
+
+demo: install ## The same, then stop; status 0 when all went well.
+	@exec $(PYTHON_RUN) -m dev.up demo
+
+test: install ## Run all tests against real servers. ARGS="-k ranking" passes options to pytest.
+	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+lint: install ## Check style and types.
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+format: install ## Format the code.
+	@.venv/bin/ruff check --fix .
+	@.venv/bin/ruff format .
+
+lock: ## Compile the requirements files anew, with hashes (needs uv).
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.txt \
+		pyproject.toml -o requirements-dev.txt
+
+clean: install ## Remove the data of `make up` (.local/).
+	@exec $(PYTHON_RUN) -m dev.up clean

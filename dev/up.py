@@ -1,0 +1,306 @@
+"""`make up` and `make demo`: everything on this machine, shown to work.
+
+Starts private servers and all services with their data in `.local/`, makes a capture on the first sample client, and
+shows that it is pulled, stored, acknowledged and ranked. `up` then stays until Ctrl-C; `demo` ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import secrets
+import shutil
+import signal
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from contextlib import ExitStack
+from types import FrameType
+from typing import Any, Final
+
+from dev.database import create_database
+from dev.servers.errors import DevError
+from dev.servers.install import ensure_rabbitmq_server
+from dev.servers.ports import free_port, require_free
+from dev.servers.postgres import PostgresServer
+from dev.servers.rabbitmq import RabbitMQNode
+from dev.stack import CHECKOUT, Stack
+
+DATA: Final = CHECKOUT / ".local"
+_DATABASE: Final = "pullsync"
+_SHOWN_WITHIN_S: Final = 60.0
+_POLL_S: Final = 0.2
+_WATCH_S: Final = 1.0
+_QUICK_INTERVAL_S: Final = "5"
+_PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture", "removed": False}
+
+
+class Choices:
+    """What the environment chooses; checked before anything is started."""
+
+    def __init__(self) -> None:
+        """From the environment.
+
+        Raises:
+            DevError: a value is no number, or a port is in use.
+        """
+        self.clients = _number("CLIENTS", 1)
+        self.registry_port = _port("REGISTRY_PORT", 8000, "registry")
+        self.management_port = _port("RABBITMQ_MANAGEMENT_PORT", 15672, "RabbitMQ management UI")
+        first = _port("CLIENT_PORT", 3001, "client-1") if self.clients else 0
+        self.client_ports = [first]
+        for number in range(2, self.clients + 1):
+            port = first + number - 1 if os.environ.get("CLIENT_PORT") != "0" else free_port()
+            require_free(port, f"client-{number}", "CLIENT_PORT")
+            self.client_ports.append(port)
+
+    @property
+    def client_names(self) -> list[str]:
+        """The sample clients."""
+        return [f"client-{number}" for number in range(1, self.clients + 1)]
+
+
+def main() -> int:
+    """Run the command line; gives the exit status."""
+    parser = argparse.ArgumentParser(prog="dev.up", description=__doc__)
+    parser.add_argument("command", choices=["up", "demo", "clean"])
+    command = parser.parse_args().command
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        if command == "clean":
+            _clean()
+        else:
+            _run(stay=command == "up")
+    except DevError as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        if error.detail:
+            print(error.detail, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130 if command == "demo" else 0
+    return 0
+
+
+def _run(*, stay: bool) -> None:
+    choices = Choices()
+    started = time.monotonic()
+    with ExitStack() as stack:
+        stack.callback(print, "stopped")
+        postgres, rabbitmq = _start_servers(stack, choices)
+        services = stack.enter_context(_services(postgres, rabbitmq, choices))
+        stack.callback(_say_stopping)
+        _start_services(services, choices)
+        if choices.clients:
+            _show_a_capture(services)
+        print(f"\nready after {time.monotonic() - started:.0f} s\n")
+        _print_addresses(services, rabbitmq, choices)
+        if stay:
+            _watch(services)
+
+
+def _start_servers(stack: ExitStack, choices: Choices) -> tuple[PostgresServer, RabbitMQNode]:
+    DATA.mkdir(exist_ok=True)
+    ensure_rabbitmq_server()
+    postgres = PostgresServer(DATA / "postgres")
+    rabbitmq = RabbitMQNode(DATA / "rabbitmq", management_port=choices.management_port)
+    for name, server in (("PostgreSQL", postgres), ("RabbitMQ", rabbitmq)):
+        begun = time.monotonic()
+        stack.enter_context(server)
+        _tick(f"{name} runs", begun)
+    return postgres, rabbitmq
+
+
+def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices) -> Stack:
+    database = asyncio.run(create_database(postgres.url, _DATABASE, password=_database_password()))
+    ports = dict(zip(choices.client_names, choices.client_ports, strict=False))
+    return Stack(
+        folder=DATA / "services",
+        registry_url=database.registry_url,
+        ingest_url=database.ingest_url,
+        rabbitmq_url=rabbitmq.url,
+        env={"PULL_SYNC_INTERVAL": os.environ.get("PULL_SYNC_INTERVAL", _QUICK_INTERVAL_S)},
+        ports={"registry": choices.registry_port, **ports},
+    )
+
+
+def _database_password() -> str:
+    """Made once, kept with the data."""
+    path = DATA / "database-password"
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(secrets.token_urlsafe(24))
+    return path.read_text()
+
+
+def _start_services(services: Stack, choices: Choices) -> None:
+    begun = time.monotonic()
+    services.start_together("registry", "ingest-1", "puller-1")
+    _tick("registry, puller and ingest run", begun)
+    _tell_what_was_there(services)
+    if choices.clients:
+        begun = time.monotonic()
+        services.start_together(*choices.client_names)
+        _until(lambda: set(choices.client_names) <= _registered(services), "the clients are registered")
+        _tick(f"{choices.clients} client{'s' * (choices.clients > 1)} registered", begun)
+
+
+def _tell_what_was_there(services: Stack) -> None:
+    status = _get(f"{services.url('registry')}/api/v1/admin/database-status")
+    clients, captures = status["tables"]["clients"], status["tables"]["captures"]
+    if clients or captures:
+        print(f"  found again: {clients} clients, {captures} captures (`make clean` removes them)")
+
+
+def _registered(services: Stack) -> set[str]:
+    """The names of the sample clients that are registered where they now are."""
+    url = f"{services.url('registry')}/api/v1/pull-sync/registered-clients?limit=10000"
+    return {
+        name
+        for client in _get(url)
+        if client["client_url"] == services.url(name := f"client-{client['user_id'].removeprefix('user_')}")
+    }
+
+
+def _show_a_capture(services: Stack) -> None:
+    """Makes a capture, and ticks off its way as each step becomes true."""
+    client, registry = services.url("client-1"), services.url("registry")
+    before = _record(registry)
+    captured = _post(f"{client}/api/client/add-capture", _PIKACHU)["capture"]["capture_id"]
+    begun = time.monotonic()
+    print(f"\n  capture {captured} is made on client-1; the timer pulls it within {_interval(registry)} s:")
+    _until(
+        lambda: _later(_record(registry)["last_pull_at"], before["last_pull_at"]) and _stored(registry, before),
+        "stored",
+    )
+    _tick("pulled, and stored in PostgreSQL", begun)
+    _until(lambda: _get(f"{client}/api/client/stats")["pending_sync"] == 0, "acknowledged")
+    _tick("acknowledged: the client may forget it", begun)
+    _until(lambda: any(entry["pokemon_id"] == 25 for entry in _get(f"{registry}/api/v1/ranking?limit=1500")), "ranked")  # noqa: PLR2004 - Pikachu
+    _tick("in the ranking", begun)
+    for place, entry in enumerate(_get(f"{registry}/api/v1/ranking?limit=3"), start=1):
+        print(f"      {place}. {entry['pokemon_name']}: {entry['favorite_count']}")
+
+
+def _record(registry: str) -> dict[str, Any]:
+    record: dict[str, Any] = _get(f"{registry}/api/v1/pull-sync/clients/user_1")
+    return record
+
+
+def _stored(registry: str, before: dict[str, Any]) -> bool:
+    return bool(_record(registry)["stored"] > before["stored"])
+
+
+def _later(now: str | None, before: str | None) -> bool:
+    return now is not None and (before is None or now > before)
+
+
+def _interval(registry: str) -> int:
+    return int(_get(f"{registry}/api/v1/pull-sync/scheduler/status")["sync_interval"])
+
+
+def _print_addresses(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) -> None:
+    registry = services.url("registry")
+    print(f"registry API         {registry}      documentation {registry}/docs")
+    for name in choices.client_names:
+        print(f"{name:<20} {services.url(name)}")
+    print(f"RabbitMQ management  {rabbitmq.management_url}      user {rabbitmq.user}, password {rabbitmq.password}")
+    print(f"logs                 {DATA.relative_to(CHECKOUT)}/services/logs")
+    if choices.clients:
+        print(
+            f"\nA capture of your own:\n  curl -X POST {services.url('client-1')}/api/client/add-capture "
+            "-H 'Content-Type: application/json' \\\n"
+            '    -d \'{"pokemon_id": 1, "pokemon_name": "bulbasaur", "action": "capture", "removed": false}\''
+        )
+    print(f"The ranking:\n  curl {registry}/api/v1/ranking\n", flush=True)
+
+
+def _watch(services: Stack) -> None:
+    """Until Ctrl-C.
+
+    Raises:
+        DevError: a service ended by itself.
+    """
+    print("Ctrl-C stops all of it.", flush=True)
+    while True:
+        time.sleep(_WATCH_S)
+        for process in services.dead():
+            message = f"{process.name} ended by itself; its log is {process.log_path}"
+            raise DevError(message)
+
+
+def _clean() -> None:
+    if not DATA.exists():
+        return
+    with PostgresServer(DATA / "postgres") if (DATA / "postgres").exists() else ExitStack():
+        pass  # fails, with a clear line, while a stack runs on it
+    shutil.rmtree(DATA)
+    print(f"removed {DATA.name}/")
+
+
+def _until(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + _SHOWN_WITHIN_S
+    while not _holds(condition):
+        if time.monotonic() > end:
+            message = f"not {what} within {_SHOWN_WITHIN_S:g} s; see {DATA.name}/services/logs"
+            raise DevError(message)
+        time.sleep(_POLL_S)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except urllib.error.URLError:
+        return False
+
+
+def _tick(what: str, begun: float) -> None:
+    print(f"  ✓ {what} ({time.monotonic() - begun:.1f} s)", flush=True)
+
+
+def _get(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - our own service
+        return json.load(response)
+
+
+def _post(url: str, body: dict[str, Any]) -> Any:
+    request = urllib.request.Request(  # noqa: S310 - our own service
+        url, data=json.dumps(body).encode(), headers={"content-type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - our own service
+        return json.load(response)
+
+
+def _number(variable: str, default: int) -> int:
+    text = os.environ.get(variable) or str(default)
+    if not text.isascii() or not text.isdigit():
+        message = f"{variable} must be a whole number, not {text!r}"
+        raise DevError(message)
+    return int(text)
+
+
+def _port(variable: str, default: int, name: str) -> int:
+    """The port that the environment chooses; 0 for any free one."""
+    port = _number(variable, default) or free_port()
+    if port > 65_535:  # noqa: PLR2004 - the highest port
+        message = f"{variable} must be a port, at most 65535, not {port}"
+        raise DevError(message)
+    require_free(port, name, variable)
+    return port
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _say_stopping() -> None:
+    """And let a second Ctrl-C not interrupt it."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    print("\nstopping", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
