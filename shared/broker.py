@@ -35,6 +35,7 @@ class PublishError(Exception):
 
 def make_broker(url: str, *, service: str) -> RabbitBroker:
     """A broker that is not connected yet. Handlers get the decoded message, and their failures are given back."""
+    outages = _Outages()
     return RabbitBroker(
         url,
         app_id=service,
@@ -42,9 +43,30 @@ def make_broker(url: str, *, service: str) -> RabbitBroker:
         middlewares=(GiveBack,),
         graceful_timeout=STOP_DEADLINE_S,
         reconnect_interval=1.0,
+        on_close=(outages.lost,),
+        on_reconnected=(outages.back,),
         logger=None,
         apply_types=False,
     )
+
+
+class _Outages:
+    """Logs the begin and the end of an outage; in between aio-pika tries each second, without a word."""
+
+    def __init__(self) -> None:
+        self._away = False
+
+    def lost(self, _connection: object, error: BaseException | None) -> None:
+        """Called at each failed attempt, and when we close the connection ourselves, then without an error."""
+        if error is None or isinstance(error, asyncio.CancelledError) or self._away:
+            return
+        self._away = True
+        log.warning("broker_lost", problem=str(error) or type(error).__name__, retrying=True)
+
+    def back(self, _connection: object) -> None:
+        """Called when the connection is there again."""
+        self._away = False
+        log.info("broker_back")
 
 
 def decoder(model: type[MessageT]) -> Callable[[RabbitMessage], MessageT]:
@@ -136,7 +158,7 @@ class BrokerConnection:
                 await self._broker.connect()
                 await declare_topology(self._broker, consumed=self._consumed)
                 await self._broker.start()
-            except (AMQPError, OSError, TimeoutError) as error:
+            except (AMQPError, OSError, RuntimeError) as error:
                 if attempt == 0:
                     log.warning("broker_away", problem=str(error) or type(error).__name__, retrying=True)
                 await asyncio.sleep(_CONNECT_PAUSES_S[min(attempt, len(_CONNECT_PAUSES_S) - 1)])

@@ -8,8 +8,11 @@ from typing import Any
 
 import structlog
 
-_NOISY = ("aio_pika", "aiormq", "alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "uvicorn", "uvicorn.error")
+_NOISY = ("alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "uvicorn", "uvicorn.error")
 """Libraries that tell of each step; what they warn of is still shown."""
+
+_RETRYING = ("aio_pika", "aiormq", "asyncpg")
+"""Libraries that tell of each attempt to reconnect, with a trace; we tell when a server is lost and when it is back."""
 
 
 def configure_logging(service: str, level: str) -> None:
@@ -48,6 +51,8 @@ def configure_logging(service: str, level: str) -> None:
     root.setLevel(level.upper())
     for name in _NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+    for name in _RETRYING:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _add_service(service: str) -> structlog.types.Processor:

@@ -41,6 +41,7 @@ SCHEMA = "registry"
 _PROBE_TIMEOUT_S = 10.0
 _HEALTH_BYTES = 64 * 1024
 _POOL_SIZE = 10
+_BODY_BYTES = 1024 * 1024
 
 
 def build_app(settings: RegistrySettings) -> FastAPI:
@@ -85,7 +86,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
             await stack.enter_async_context(running("cleanup", cleanup.run))
             yield
 
-    app = FastAPI(title="PullSync registry", version=VERSION, lifespan=lifespan)
+    app = FastAPI(title="PullSync registry", version=VERSION, lifespan=lifespan, max_body_size=_BODY_BYTES)
     install_error_handlers(app)
     health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
     for routes in (

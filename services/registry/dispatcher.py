@@ -33,11 +33,15 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Until cancelled. A broker or database that is away is tried again each second."""
+        failing = False
         while True:
             try:
                 await self.dispatch()
+                failing = False
             except (PublishError, *TRANSIENT) as error:
-                log.warning("dispatch_failed", problem=str(error) or type(error).__name__, retrying=True)
+                if not failing:
+                    log.warning("dispatch_failed", problem=str(error) or type(error).__name__, retrying=True)
+                failing = True
                 await asyncio.sleep(_TICK_S)
             with suppress(TimeoutError):
                 async with asyncio.timeout(_TICK_S):

@@ -74,6 +74,11 @@ def install_error_handlers(app: FastAPI) -> None:
         log.warning("database_away", path=request.url.path, problem=str(error) or type(error).__name__)
         return JSONResponse({"detail": "The database is not available; try again soon."}, status_code=503)
 
+    async def failed(_request: Request, _error: Exception) -> JSONResponse:
+        # Starlette logs it with its trace after this answer.
+        return JSONResponse({"detail": "Something went wrong here, and was logged."}, status_code=500)
+
+    app.add_exception_handler(Exception, failed)
     app.add_exception_handler(RegistryError, refused)
     app.add_exception_handler(RequestValidationError, invalid)
     for missing in (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
