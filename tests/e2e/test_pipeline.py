@@ -14,8 +14,8 @@ from tests.waiting import eventually
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from dev.stack import Stack
     from dev.database import Database
+    from dev.stack import Stack
 
 API = "/api/v1/pull-sync"
 PIKACHU = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
@@ -98,15 +99,26 @@ def figures(run: Run) -> tuple[int, int, int, int]:
     return run.requested, run.settled, run.failed, run.stored
 
 
+@dataclass(frozen=True)
+class StartingRun:
+    """A run in the middle of the transaction that starts it."""
+
+    run_id: UUID
+    connection: asyncpg.pool.PoolConnectionProxy
+
+    async def demand(self) -> None:
+        """The last step before its end."""
+        await self.connection.execute(QUERIES["demand_run_clients"], self.run_id, None)
+
+
 @asynccontextmanager
-async def half_started_run(registry: Registry, *, since: datetime | None = None) -> AsyncIterator[UUID]:
-    """A run whose transaction has its parts but neither demanded the pulls nor ended; it does both on leaving."""
+async def starting_run(registry: Registry) -> AsyncIterator[StartingRun]:
+    """A full run that has its parts; on leaving it is committed. The pulls are demanded when the test says so."""
     async with registry.pool.acquire() as connection, connection.transaction():
-        run_id: UUID = await connection.fetchval(QUERIES["start_run"], "sync-all", since)
+        run_id: UUID = await connection.fetchval(QUERIES["start_run"], "sync-all", None)
         await connection.execute(QUERIES["add_run_clients"], run_id)
         await connection.execute(QUERIES["count_run_clients"], run_id)
-        yield run_id
-        await connection.execute(QUERIES["demand_run_clients"], run_id, since)
+        yield StartingRun(run_id, connection)
 
 
 async def ended_or_blocked(registry: Registry, task: asyncio.Task[None]) -> None:
@@ -307,42 +319,51 @@ async def test_removing_silent_clients_settles_what_waits_for_them(registry: Reg
 async def test_a_client_that_leaves_while_a_run_starts_does_not_keep_it_open(registry: Registry) -> None:
     """Whichever of the two is first, the run ends."""
     await registry.register("ash", "misty")
-    async with half_started_run(registry) as run_id:
+    async with starting_run(registry) as run:
         leaving = asyncio.create_task(registry.clients.unregister("ash"))
         await ended_or_blocked(registry, leaving)
+        await run.demand()
     await leaving
     await registry.finish()
-    assert not await registry.is_open(run_id)
+    assert not await registry.is_open(run.run_id)
 
 
 async def test_a_limited_pull_that_begins_while_a_full_run_starts_does_not_keep_it_open(registry: Registry) -> None:
     """Such a pull does not satisfy the run, so the client stays in demand."""
     await registry.register("ash")
     await registry.runs.start("sync-recent", since=RECENT)
-    async with half_started_run(registry) as run_id:
-        claiming = asyncio.create_task(registry.demanded())
-        [limited] = await asyncio.wait_for(claiming, DEADLINE_S)
-    await registry.leases.settle([outcome(limited)])
+    async with starting_run(registry) as run:
+        limited = await registry.demanded()
+        await run.demand()
+    await registry.leases.settle([outcome(target) for target in limited])
     await registry.finish()
-    assert not await registry.is_open(run_id)
+    assert not await registry.is_open(run.run_id)
 
 
-async def test_a_pull_that_is_settled_while_a_run_starts_does_not_keep_it_open(registry: Registry) -> None:
+@pytest.mark.parametrize("settled_first", [True, False])
+async def test_a_pull_that_is_settled_while_a_run_starts_does_not_keep_it_open(
+    registry: Registry, *, settled_first: bool
+) -> None:
     """The settlement can't see the run yet, so the client is pulled once more."""
     await registry.register("ash")
-    await registry.runs.start("sync-all", since=None)
-    async with half_started_run(registry) as run_id:
-        [target] = await registry.demanded()
-        settling = asyncio.create_task(settle(registry, target))
+    await registry.schedule.set_running(running=True)
+    async with starting_run(registry) as run:
+        targets = await registry.leases.claim_due(1)
+        if not settled_first:
+            await run.demand()
+        settling = asyncio.create_task(settle(registry, targets))
         await ended_or_blocked(registry, settling)
+        if settled_first:
+            await run.demand()
     await settling
+    await registry.schedule.set_running(running=False)
     await registry.finish()
-    assert not await registry.is_open(run_id)
+    assert not await registry.is_open(run.run_id)
 
 
-async def settle(registry: Registry, target: PullTarget) -> None:
-    """A pull that found nothing."""
-    await registry.leases.settle([outcome(target)])
+async def settle(registry: Registry, targets: list[PullTarget]) -> None:
+    """Pulls that found nothing."""
+    await registry.leases.settle([outcome(target) for target in targets])
 
 
 async def test_many_settlements_at_once_of_runs_that_overlap(registry: Registry) -> None:

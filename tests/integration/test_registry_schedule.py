@@ -226,7 +226,9 @@ async def test_settling_records_the_outcome_and_ends_the_lease(
         await make_due(pool)
         [target] = await leases.claim_due(1)
         claimed_at = (await record(pool))["claimed_at"]
-        assert await leases.settle([outcome(target, outcome=Outcome.STORED, stored=stored, pending=stored + 1)]) is False
+        assert (
+            await leases.settle([outcome(target, outcome=Outcome.STORED, stored=stored, pending=stored + 1)]) is False
+        )
     client = await clients.get("ash")
     assert (client.in_flight, client.stored, client.pending, client.failures) == (False, 7, 5, 0)
     assert (client.last_reason, client.last_error, client.last_duration_s) == (None, None, 0.25)
@@ -245,7 +247,9 @@ async def test_settling_moves_a_client_to_its_slot(clients: Clients, pool: async
         await leases.settle([outcome(target) for target in targets])
         for user in ("ash", "misty", "brock"):
             row = await record(pool, user)
-            assert row["last_success_at"] < row["next_pull_at"] <= row["last_success_at"] + timedelta(seconds=INTERVAL_S)
+            assert (
+                row["last_success_at"] < row["next_pull_at"] <= row["last_success_at"] + timedelta(seconds=INTERVAL_S)
+            )
             places.setdefault(user, set()).add((row["next_pull_at"] - EPOCH) % timedelta(seconds=INTERVAL_S))
     assert [len(seen) for seen in places.values()] == [1, 1, 1]
     assert len(set.union(*places.values())) == 3
@@ -344,9 +348,7 @@ async def test_a_success_forgets_the_failures(clients: Clients, pool: asyncpg.Po
     assert row["next_pull_at"] <= row["read_at"] + timedelta(seconds=INTERVAL_S)
 
 
-async def test_a_client_with_more_is_wanted_again_at_once(
-    clients: Clients, pool: asyncpg.Pool, leases: Leases
-) -> None:
+async def test_a_client_with_more_is_wanted_again_at_once(clients: Clients, pool: asyncpg.Pool, leases: Leases) -> None:
     """`more_pending` becomes a demand, which lasts until a pull leaves nothing."""
     await register(clients, "ash")
     [target] = await leases.claim_due(1)
@@ -443,9 +445,7 @@ async def test_a_new_interval_moves_the_idle_clients_to_their_new_slot(
     assert [(await record(pool, user))["next_pull_at"] for user in ("failing", "pulled")] == left_alone
 
 
-async def test_a_new_interval_does_not_put_off_who_is_due(
-    clients: Clients, schedule: Schedule, leases: Leases
-) -> None:
+async def test_a_new_interval_does_not_put_off_who_is_due(clients: Clients, schedule: Schedule, leases: Leases) -> None:
     """A client that was just registered, or is late, is pulled now and not up to an interval later."""
     await register(clients, "ash")
     await schedule.set_interval(86_400)

@@ -1,0 +1,125 @@
+"""Settings: what is read, and how each bad one is told."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from services.ingest.settings import IngestSettings
+from services.puller.settings import PullerSettings
+from shared.settings import ServiceSettings, load_settings
+
+SERVICES: list[type[ServiceSettings]] = [PullerSettings, IngestSettings]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither this machine's environment nor its `.env` plays a part."""
+    names = {name.upper() for settings in SERVICES for name in settings.model_fields}
+    for name in names & {name.upper() for name in os.environ}:
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.lower(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("settings", SERVICES)
+def test_nothing_has_to_be_set(settings: type[ServiceSettings]) -> None:
+    """The defaults are for one machine."""
+    assert load_settings(settings).log_level == "info"
+
+
+def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names in capitals; lists with commas; a trailing slash is dropped; the level's case does not matter."""
+    for name, value in {
+        "BACKEND_URL": "http://registry:8000/",
+        "PULL_SYNC_NETWORKS": " public, loopback,",
+        "PULL_SYNC_TIMEOUT": "2.5",
+        "LOG_LEVEL": "DEBUG",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings = load_settings(PullerSettings)
+    assert settings.backend_url == "http://registry:8000"
+    assert settings.pull_sync_networks == {"public", "loopback"}
+    assert (settings.pull_sync_timeout, settings.log_level) == (2.5, "debug")
+
+
+def test_the_environment_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And what only the file has is read from it."""
+    (tmp_path / ".env").write_text("PULLER_PORT=9001\nPULL_SYNC_CONCURRENCY=7\nUNKNOWN=1\n")
+    monkeypatch.setenv("PULLER_PORT", "9002")
+    settings = load_settings(PullerSettings)
+    assert (settings.puller_port, settings.pull_sync_concurrency) == (9002, 7)
+
+
+BAD = [
+    ("RABBITMQ_URL", "http://localhost"),
+    ("BACKEND_URL", "localhost:8000"),
+    ("PULLER_PORT", "0"),
+    ("PULLER_PORT", "65536"),
+    ("PULLER_PORT", "http"),
+    ("PULL_SYNC_TIMEOUT", "0"),
+    ("PULL_SYNC_TIMEOUT", "nan"),
+    ("PULL_SYNC_TIMEOUT", "inf"),
+    ("PULL_SYNC_CONCURRENCY", "0"),
+    ("PULL_SYNC_BODY_LIMIT_BYTES", "1"),
+    ("PULL_SYNC_NETWORKS", "internet"),
+    ("LOG_LEVEL", "loud"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), BAD)
+def test_a_bad_setting_is_named(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 2 and a line with name, problem and what was found; nothing else."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit) as caught:
+        load_settings(PullerSettings)
+    output = capsys.readouterr()
+    (line,) = output.err.splitlines()
+    assert caught.value.code == 2
+    assert line.startswith(f"setting {name}")
+    assert value in line
+    assert output.out == ""
+
+
+def test_each_bad_setting_has_a_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """All of them are told at once."""
+    for name, value in (("PULLER_PORT", "x"), ("PULL_SYNC_TIMEOUT", "-1"), ("LOG_LEVEL", "")):
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        load_settings(PullerSettings)
+    lines = capsys.readouterr().err.splitlines()
+    assert {line.split()[1].rstrip(":") for line in lines} == {"PULLER_PORT", "PULL_SYNC_TIMEOUT", "LOG_LEVEL"}
+    assert len(lines) == 3
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Status 2 and one line, no stack trace."""
+    (tmp_path / ".env").write_bytes(b"PULLER_PORT=\xff\xfe\n")
+    with pytest.raises(SystemExit) as caught:
+        load_settings(PullerSettings)
+    assert caught.value.code == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.xfail(strict=True, reason="fault: a bad URL is shown whole, with its password, in the service's output")
+@pytest.mark.parametrize(("settings", "name"), [(IngestSettings, "DATABASE_URL"), (PullerSettings, "RABBITMQ_URL")])
+def test_no_password_is_shown(
+    settings: type[ServiceSettings], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A mistyped scheme does not put the password into the log."""
+    monkeypatch.setenv(name, "mysql://pullsync:secret-word@localhost/pullsync")
+    with pytest.raises(SystemExit):
+        load_settings(settings)
+    assert "secret-word" not in capsys.readouterr().err
+
+
+@pytest.mark.xfail(strict=True, reason="fault: no network at all is taken; then every client is forbidden")
+def test_some_network_must_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`PULL_SYNC_NETWORKS=` is a mistake."""
+    monkeypatch.setenv("PULL_SYNC_NETWORKS", "")
+    with pytest.raises(SystemExit):
+        load_settings(PullerSettings)
