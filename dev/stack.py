@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Self
 
+from dev.local_http import open_local
 from dev.servers.ports import LOOPBACK, free_port
 from dev.servers.process import ManagedProcess
 
 CHECKOUT: Final = Path(__file__).parents[1]
 READY_WITHIN_S: Final = 45.0
 _HTTP_TIMEOUT_S: Final = 2.0
+# All that our processes get of the environment: a developer's own CLIENT_DATABASE or HTTP_PROXY must not reach them, in
+# tests least of all.
+_INHERITED: Final = ("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL")
 _READY_PATHS: Final = {"client": "/api/client/health"}
 
 
@@ -44,6 +47,7 @@ class Stack:
         self._rabbitmq_url = rabbitmq_url
         self._ports = dict(ports or {})
         self._processes: dict[str, ManagedProcess] = {}
+        self._wanted: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +59,10 @@ class Stack:
         """Where the process answers HTTP."""
         return f"http://{LOOPBACK}:{self._port(name)}"
 
+    def pid(self, name: str) -> int:
+        """The number of a process that was started."""
+        return self._processes[name].pid
+
     def start(self, name: str, *, wait: bool = True) -> None:
         """Start the process, and wait until it is ready.
 
@@ -64,6 +72,7 @@ class Stack:
         process = self._processes.get(name) or self._make(name)
         self._processes[name] = process
         process.start()
+        self._wanted.add(name)
         if wait:
             self.wait_ready(name)
 
@@ -81,20 +90,23 @@ class Stack:
 
     def stop(self, name: str) -> None:
         """Ask the process to end, and wait for that."""
+        self._wanted.discard(name)
         self._processes[name].stop()
 
     def kill(self, name: str) -> None:
         """End the process as a crash would."""
+        self._wanted.discard(name)
         self._processes[name].kill()
 
     def stop_all(self) -> None:
         """Stop whatever runs, in the reverse order of their start."""
+        self._wanted.clear()
         for process in reversed(self._processes.values()):
             process.stop()
 
     def dead(self) -> list[ManagedProcess]:
-        """Processes that ended by themselves."""
-        return [process for process in self._processes.values() if process.returncode not in {None, 0}]
+        """Processes that ended by themselves, with whatever status; not those that were stopped or killed here."""
+        return [self._processes[name] for name in sorted(self._wanted) if not self._processes[name].alive()]
 
     def log_tails(self) -> str:
         """The last lines of each process, for a report."""
@@ -127,7 +139,7 @@ class Stack:
 
     def _environment(self, name: str, service: str) -> dict[str, str]:
         env = {
-            **os.environ,
+            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
             "PYTHONPATH": str(CHECKOUT),
             "RABBITMQ_URL": self._rabbitmq_url,
             "BACKEND_URL": self.url("registry"),
@@ -149,7 +161,7 @@ def _service(name: str) -> str:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=_HTTP_TIMEOUT_S) as response:  # noqa: S310 - our own process
-            return bool(response.status == 200)  # noqa: PLR2004 - HTTP's OK
-    except (OSError, urllib.error.URLError, ValueError):
+        open_local(url, timeout_s=_HTTP_TIMEOUT_S).close()
+    except (OSError, HTTPException):
         return False
+    return True

@@ -15,19 +15,23 @@ import shutil
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
+from http.client import HTTPException
 from types import FrameType
 from typing import Any, Final
 
+from dev.choices import Choices
 from dev.database import create_database
+from dev.local_http import open_local
 from dev.servers.errors import DevError
 from dev.servers.install import ensure_rabbitmq_server
-from dev.servers.ports import free_port, require_free
+from dev.servers.leftovers import end_leftovers
+from dev.servers.lock import DirectoryLock
 from dev.servers.postgres import PostgresServer
-from dev.servers.rabbitmq import RabbitMQNode
+from dev.servers.postmaster import postgres_processes
+from dev.servers.process import describe_exit
+from dev.servers.rabbitmq import RabbitMQNode, node_processes
 from dev.stack import CHECKOUT, Stack
 
 DATA: Final = CHECKOUT / ".local"
@@ -35,33 +39,10 @@ _DATABASE: Final = "pullsync"
 _SHOWN_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.2
 _WATCH_S: Final = 1.0
+_HTTP_TIMEOUT_S: Final = 10.0
+_TUNING: Final = "PULL_SYNC_"
 _QUICK_INTERVAL_S: Final = "5"
 _PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture", "removed": False}
-
-
-class Choices:
-    """What the environment chooses; checked before anything is started."""
-
-    def __init__(self) -> None:
-        """From the environment.
-
-        Raises:
-            DevError: a value is no number, or a port is in use.
-        """
-        self.clients = _number("CLIENTS", 1)
-        self.registry_port = _port("REGISTRY_PORT", 8000, "registry")
-        self.management_port = _port("RABBITMQ_MANAGEMENT_PORT", 15672, "RabbitMQ management UI")
-        first = _port("CLIENT_PORT", 3001, "client-1") if self.clients else 0
-        self.client_ports = [first]
-        for number in range(2, self.clients + 1):
-            port = first + number - 1 if os.environ.get("CLIENT_PORT") != "0" else free_port()
-            require_free(port, f"client-{number}", "CLIENT_PORT")
-            self.client_ports.append(port)
-
-    @property
-    def client_names(self) -> list[str]:
-        """The sample clients."""
-        return [f"client-{number}" for number in range(1, self.clients + 1)]
 
 
 def main() -> int:
@@ -70,6 +51,7 @@ def main() -> int:
     parser.add_argument("command", choices=["up", "demo", "clean"])
     command = parser.parse_args().command
     signal.signal(signal.SIGTERM, _interrupt)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # a terminal may know no tick
     try:
         if command == "clean":
             _clean()
@@ -79,6 +61,9 @@ def main() -> int:
         print(f"\nerror: {error}", file=sys.stderr)
         if error.detail:
             print(error.detail, file=sys.stderr)
+        return 1
+    except (OSError, HTTPException) as error:
+        print(f"\nerror: {error}; the logs are in {DATA.name}/services/logs", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130 if command == "demo" else 0
@@ -122,9 +107,14 @@ def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
         rabbitmq_url=rabbitmq.url,
-        env={"PULL_SYNC_INTERVAL": os.environ.get("PULL_SYNC_INTERVAL", _QUICK_INTERVAL_S)},
+        env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, **_tuning()},
         ports={"registry": choices.registry_port, **ports},
     )
+
+
+def _tuning() -> dict[str, str]:
+    """What the user's environment may change about the services; addresses and files are ours to choose."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name == "LOG_LEVEL"}
 
 
 def _database_password() -> str:
@@ -144,7 +134,7 @@ def _start_services(services: Stack, choices: Choices) -> None:
     if choices.clients:
         begun = time.monotonic()
         services.start_together(*choices.client_names)
-        _until(lambda: set(choices.client_names) <= _registered(services), "the clients are registered")
+        _until(services, lambda: set(choices.client_names) <= _registered(services), "registered")
         _tick(f"{choices.clients} client{'s' * (choices.clients > 1)} registered", begun)
 
 
@@ -173,16 +163,22 @@ def _show_a_capture(services: Stack) -> None:
     begun = time.monotonic()
     print(f"\n  capture {captured} is made on client-1; the timer pulls it within {_interval(registry)} s:")
     _until(
+        services,
         lambda: _later(_record(registry)["last_pull_at"], before["last_pull_at"]) and _stored(registry, before),
         "stored",
     )
     _tick("pulled, and stored in PostgreSQL", begun)
-    _until(lambda: _get(f"{client}/api/client/stats")["pending_sync"] == 0, "acknowledged")
+    _until(services, lambda: _get(f"{client}/api/client/stats")["pending_sync"] == 0, "acknowledged")
     _tick("acknowledged: the client may forget it", begun)
-    _until(lambda: any(entry["pokemon_id"] == 25 for entry in _get(f"{registry}/api/v1/ranking?limit=1500")), "ranked")  # noqa: PLR2004 - Pikachu
+    _until(services, lambda: _ranked(registry), "ranked")
     _tick("in the ranking", begun)
     for place, entry in enumerate(_get(f"{registry}/api/v1/ranking?limit=3"), start=1):
         print(f"      {place}. {entry['pokemon_name']}: {entry['favorite_count']}")
+
+
+def _ranked(registry: str) -> bool:
+    ranking = _get(f"{registry}/api/v1/ranking?limit=1500")
+    return any(entry["pokemon_id"] == _PIKACHU["pokemon_id"] for entry in ranking)
 
 
 def _record(registry: str) -> dict[str, Any]:
@@ -227,23 +223,35 @@ def _watch(services: Stack) -> None:
     print("Ctrl-C stops all of it.", flush=True)
     while True:
         time.sleep(_WATCH_S)
-        for process in services.dead():
-            message = f"{process.name} ended by itself; its log is {process.log_path}"
-            raise DevError(message)
+        _require_alive(services)
+
+
+def _require_alive(services: Stack) -> None:
+    for process in services.dead():
+        how = describe_exit(process.returncode)
+        message = f"{process.name} ended by itself ({how}); its log: {process.log_path}"
+        raise DevError(message)
 
 
 def _clean() -> None:
     if not DATA.exists():
         return
-    with PostgresServer(DATA / "postgres") if (DATA / "postgres").exists() else ExitStack():
-        pass  # fails, with a clear line, while a stack runs on it
-    shutil.rmtree(DATA)
+    postgres, rabbitmq = DATA / "postgres", DATA / "rabbitmq"
+    with ExitStack() as held:
+        for folder, name in ((postgres, "PostgreSQL"), (rabbitmq, "RabbitMQ")):
+            lock = DirectoryLock(folder, name)
+            lock.acquire()  # fails, with a clear line, while a stack runs on it
+            held.callback(lock.release)
+        end_leftovers(lambda: postgres_processes(postgres / "cluster"), signal.SIGINT, "PostgreSQL", postgres)
+        end_leftovers(lambda: node_processes(rabbitmq), signal.SIGTERM, "RabbitMQ", rabbitmq)
+        shutil.rmtree(DATA)
     print(f"removed {DATA.name}/")
 
 
-def _until(condition: Callable[[], bool], what: str) -> None:
+def _until(services: Stack, condition: Callable[[], bool], what: str) -> None:
     end = time.monotonic() + _SHOWN_WITHIN_S
     while not _holds(condition):
+        _require_alive(services)
         if time.monotonic() > end:
             message = f"not {what} within {_SHOWN_WITHIN_S:g} s; see {DATA.name}/services/logs"
             raise DevError(message)
@@ -253,7 +261,7 @@ def _until(condition: Callable[[], bool], what: str) -> None:
 def _holds(condition: Callable[[], bool]) -> bool:
     try:
         return condition()
-    except urllib.error.URLError:
+    except (OSError, HTTPException):
         return False
 
 
@@ -262,34 +270,16 @@ def _tick(what: str, begun: float) -> None:
 
 
 def _get(url: str) -> Any:
-    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - our own service
-        return json.load(response)
+    return _read(url)
 
 
 def _post(url: str, body: dict[str, Any]) -> Any:
-    request = urllib.request.Request(  # noqa: S310 - our own service
-        url, data=json.dumps(body).encode(), headers={"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310 - our own service
+    return _read(url, json.dumps(body).encode())
+
+
+def _read(url: str, body: bytes | None = None) -> Any:
+    with open_local(url, body=body, timeout_s=_HTTP_TIMEOUT_S) as response:
         return json.load(response)
-
-
-def _number(variable: str, default: int) -> int:
-    text = os.environ.get(variable) or str(default)
-    if not text.isascii() or not text.isdigit():
-        message = f"{variable} must be a whole number, not {text!r}"
-        raise DevError(message)
-    return int(text)
-
-
-def _port(variable: str, default: int, name: str) -> int:
-    """The port that the environment chooses; 0 for any free one."""
-    port = _number(variable, default) or free_port()
-    if port > 65_535:  # noqa: PLR2004 - the highest port
-        message = f"{variable} must be a port, at most 65535, not {port}"
-        raise DevError(message)
-    require_free(port, name, variable)
-    return port
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
@@ -297,8 +287,9 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> None:
 
 
 def _say_stopping() -> None:
-    """And let a second Ctrl-C not interrupt it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """And let no second Ctrl-C or SIGTERM interrupt it."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     print("\nstopping", flush=True)
 
 

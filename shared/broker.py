@@ -23,6 +23,7 @@ STOP_DEADLINE_S: Final = 10.0
 """How long a stopping service waits for the messages in its hands."""
 _CONNECT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _REQUEUE_PAUSE_S: Final = 1.0
+_HANDSHAKE_S: Final = 1.0
 
 log = structlog.get_logger()
 
@@ -147,6 +148,8 @@ class BrokerConnection:
         try:
             yield
         finally:
+            # To cancel aiormq in the middle of a handshake leaves tasks behind, so it may finish that.
+            await asyncio.wait({connecting}, timeout=_HANDSHAKE_S)
             connecting.cancel()
             with suppress(asyncio.CancelledError):
                 await connecting

@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, PlainSerializer, StringConstraints
 
 HEALTH_PATH: Final = "/api/client/health"
 SYNC_DATA_PATH: Final = "/api/client/sync-data"
@@ -110,7 +110,7 @@ class SyncData(WireModel, Generic[CaptureT]):
 
     user_id: str
     client_url: str | None = None
-    captures: list[CaptureT]
+    captures: Annotated[list[CaptureT], FailFast()]
     last_sync: UtcDatetime | None = None
     total_pending: Annotated[int, Field(ge=0)] | None = None
 

@@ -11,7 +11,9 @@ import errno
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from tempfile import SpooledTemporaryFile
 from typing import Any, Final, Literal, Self
 
 import aiohttp
@@ -23,9 +25,21 @@ from shared.messages import Reason
 Network = Literal["public", "private", "loopback"]
 
 _SPOOL_BYTES: Final = 256 * 1024
-"""Answers up to this size need no permit; of larger ones only a few are held at a time."""
-_LARGE_ANSWERS: Final = 8
+"""Larger answers wait on disk until they are whole, so that slow ones cost no memory."""
 _ERROR_CHARS: Final = 200
+
+_NEVER: Final = tuple(
+    ip_network(network)
+    for network in (
+        # Metadata services of clouds that are not link-local.
+        "fd00:ec2::254/128",
+        "100.100.100.200/32",
+        "192.0.0.192/32",
+        "168.63.129.16/32",
+        # Documentation, which this Python may not know yet.
+        "3fff::/20",
+    )
+)
 
 
 class ClientCallError(Exception):
@@ -47,6 +61,8 @@ class OutboundPolicy:
         """Whether a connection to this resolved IP address may be opened."""
         ip = _embedded(ip_address(address.split("%", 1)[0]))
         if ip.is_link_local or ip.is_multicast or ip.is_unspecified or (ip.is_reserved and not ip.is_loopback):
+            return False
+        if any(ip in network for network in _NEVER):
             return False
         return _network_of(ip) in self.networks
 
@@ -77,7 +93,8 @@ def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
 def _network_of(ip: IPv4Address | IPv6Address) -> Network:
     if ip.is_loopback:
         return "loopback"
-    return "public" if ip.is_global else "private"
+    site_local = isinstance(ip, IPv6Address) and ip.is_site_local
+    return "public" if ip.is_global and not site_local else "private"
 
 
 class ClientHttp:
@@ -91,11 +108,11 @@ class ClientHttp:
         self._policy = policy
         self._timeout_s = timeout_s
         self._body_limit_bytes = body_limit_bytes
-        self._large_answers = asyncio.Semaphore(_LARGE_ANSWERS)
         self._http = httpx.AsyncClient(
             transport=AiohttpTransport(client=self._open_session),
             follow_redirects=False,
             trust_env=False,
+            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
             timeout=timeout_s,
             headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"},
         )
@@ -137,24 +154,15 @@ class ClientHttp:
             raise ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}") from error
 
     async def _read(self, response: httpx.Response) -> bytes:
-        """The body, as long as it stays below the cap; beyond the spool size with a permit."""
-        body = bytearray()
-        chunks = response.aiter_raw()
-        async for chunk in chunks:
-            body += chunk
-            if len(body) > _SPOOL_BYTES:
-                break
-        else:
-            return bytes(body)
-        async with self._large_answers:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > self._body_limit_bytes:
-                    raise self._too_large()
-            return bytes(body)
-
-    def _too_large(self) -> ClientCallError:
-        return ClientCallError(Reason.TOO_LARGE, f"the answer is larger than {self._body_limit_bytes} bytes")
+        """The body, as long as it stays below the cap."""
+        with SpooledTemporaryFile(max_size=_SPOOL_BYTES) as body:
+            async for chunk in response.aiter_raw():
+                body.write(chunk)
+                if body.tell() > self._body_limit_bytes:
+                    text = f"the answer is larger than {self._body_limit_bytes} bytes"
+                    raise ClientCallError(Reason.TOO_LARGE, text)
+            body.seek(0)
+            return body.read()
 
 
 def _check_head(response: httpx.Response) -> None:
@@ -172,6 +180,8 @@ def _connection_error(error: Exception) -> ClientCallError:
         if isinstance(cause, OSError) and cause.errno == errno.EACCES:
             return ClientCallError(Reason.FORBIDDEN_ADDRESS, str(cause.strerror or cause))
         cause = cause.__cause__
+    if isinstance(error, aiohttp.ClientResponseError) or isinstance(error.__cause__, aiohttp.ClientResponseError):
+        return ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}")
     if isinstance(error.__cause__, aiohttp.ServerTimeoutError):
         return ClientCallError(Reason.TIMEOUT, "no connection or no data in time")
     return ClientCallError(Reason.CONNECT, f"{error}" or type(error).__name__)

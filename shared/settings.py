@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated, Literal, NoReturn, TypeVar
 
@@ -36,7 +37,7 @@ def _comma_separated(value: object) -> object:
 DatabaseUrl = Annotated[str, _scheme("postgresql", "postgres")]
 RabbitMQUrl = Annotated[str, _scheme("amqp", "amqps")]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
-Networks = Annotated[frozenset[Network], NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, BeforeValidator(_comma_separated)]
 
 
 class ServiceSettings(BaseSettings):
@@ -64,5 +65,6 @@ def load_settings(settings: type[SettingsT]) -> SettingsT:
 def _exit_with(error: ValidationError) -> NoReturn:
     for problem in error.errors(include_url=False, include_context=False):
         name = "_".join(str(part) for part in problem["loc"]).upper()
-        print(f"setting {name}: {problem['msg']}; found {problem['input']!r}", file=sys.stderr)  # noqa: T201 - before logging
+        found = re.sub("//.*@", "//***@", repr(problem["input"]))  # a URL may hold a password
+        print(f"setting {name}: {problem['msg']}; found {found}", file=sys.stderr)  # noqa: T201 - before logging
     sys.exit(2)

@@ -72,12 +72,15 @@ def _docker_answers() -> bool:
 @contextmanager
 def _containers() -> Iterator[Servers]:
     # Imported late: it reads the Docker configuration when imported.
-    from testcontainers.postgres import PostgresContainer  # noqa: PLC0415
-    from testcontainers.rabbitmq import RabbitMqContainer  # noqa: PLC0415
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415
+    from testcontainers.core.container import DockerContainer  # noqa: PLC0415
+    from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415
 
     postgres = PostgresContainer("postgres:18", username="postgres", password="pullsync", driver=None)
-    rabbitmq = RabbitMqContainer("rabbitmq:4-management", username="pullsync", password="pullsync")
-    rabbitmq.with_exposed_ports(15672)
+    # Not testcontainers' RabbitMqContainer: it needs pika, for nothing but to ask whether RabbitMQ is up.
+    rabbitmq = DockerContainer("rabbitmq:4-management").with_exposed_ports(5672, 15672)
+    rabbitmq.with_envs(RABBITMQ_DEFAULT_USER="pullsync", RABBITMQ_DEFAULT_PASS="pullsync")
+    rabbitmq.waiting_for(LogMessageWaitStrategy("Server startup complete").with_startup_timeout(120))
     with postgres, rabbitmq:
         host = rabbitmq.get_container_host_ip()
         yield Servers(

@@ -47,7 +47,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database)
             await import_once(store=store, path=settings.client_import_file)
-            http = await stack.enter_async_context(httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S))
+            http = await stack.enter_async_context(httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, trust_env=False))
             await stack.enter_async_context(repeating("retention", retention.step))
             await stack.enter_async_context(repeating("registration", _registrar(settings, http).step))
             yield

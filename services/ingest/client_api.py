@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 
 from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, ACKNOWLEDGE_PATH
 from shared.outbound import ClientHttp
-
-_BYTES_BESIDE_ID = 4
 
 
 class ClientApi:
@@ -31,7 +30,7 @@ def parts(capture_ids: Sequence[str]) -> Iterator[list[str]]:
     part: list[str] = []
     size = 0
     for capture_id in capture_ids:
-        weight = _escaped_bytes(capture_id) + _BYTES_BESIDE_ID
+        weight = len(json.dumps(capture_id)) + len(", ")
         if part and size + weight > ACKNOWLEDGE_BODY_BYTES:
             yield part
             part, size = [], 0
@@ -39,8 +38,3 @@ def parts(capture_ids: Sequence[str]) -> Iterator[list[str]]:
         size += weight
     if part:
         yield part
-
-
-def _escaped_bytes(text: str) -> int:
-    """At most this many bytes as JSON."""
-    return len(text) if text.isascii() and text.isprintable() else 6 * len(text.encode("utf-16-le")) // 2

@@ -1,9 +1,9 @@
--- Ingest's statements. Locks are taken in one order (events, holdings, ranking, totals; each by its key), so that two
+-- Ingest's statements. Locks are taken in one order (events, holdings, ranking, quarantine, totals; each by its key), so that two
 -- writers cannot deadlock.
 
 -- name: store_captures
 -- Stores the captures that are new, moves their holdings, and the ranking by the difference; all or nothing.
--- Answers how many were new, by pull number.
+-- Answers how many were new, by pull number, and in each row by how much the holdings grew in all.
 WITH incoming AS (
     SELECT DISTINCT ON (user_id COLLATE "C", capture_id COLLATE "C") *
     FROM unnest(
@@ -55,28 +55,20 @@ ranked AS (
     JOIN (SELECT pokemon_id, min(pokemon_name) AS pokemon_name FROM stored GROUP BY pokemon_id) AS n USING (pokemon_id)
     ORDER BY pokemon_id
     ON CONFLICT (pokemon_id) DO UPDATE SET holders = r.holders + excluded.holders, updated_at = now()
-    RETURNING 1
-),
-counted AS (
-    UPDATE captures.totals SET
-        events = events + (SELECT count(*) FROM stored),
-        holdings = holdings + (SELECT coalesce(sum(difference), 0) FROM differences),
-        updated_at = now()
-    WHERE (SELECT count(*) FROM ranked) >= 0 AND EXISTS (SELECT FROM stored)
 )
-SELECT pull_number, count(*) AS stored
+SELECT pull_number, count(*) AS stored, (SELECT coalesce(sum(difference), 0) FROM differences)::bigint AS holdings
 FROM stored JOIN incoming USING (user_id, capture_id) GROUP BY pull_number;
 
 -- name: quarantine
--- Keeps what could not be read, once however often it comes. Answers how many were new.
-WITH kept AS (
-    INSERT INTO captures.quarantine (user_id, fingerprint, capture_id, problem, raw, pull_id)
-    SELECT user_id, sha256(convert_to(raw, 'UTF8')), capture_id, problem, raw, pull_id
-    FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[]) AS t (user_id, capture_id, problem, raw, pull_id)
-    ORDER BY user_id COLLATE "C", 2
-    ON CONFLICT (user_id, fingerprint) DO NOTHING
-    RETURNING 1
-)
-UPDATE captures.totals SET quarantined = quarantined + n, updated_at = now()
-FROM (SELECT count(*) AS n FROM kept) AS k WHERE n > 0
-RETURNING n;
+-- Keeps what could not be read, once however often it comes. Answers a row for each that is new.
+INSERT INTO captures.quarantine (user_id, fingerprint, capture_id, problem, raw, pull_id)
+SELECT user_id, sha256(convert_to(raw, 'UTF8')), capture_id, problem, raw, pull_id
+FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[]) AS t (user_id, capture_id, problem, raw, pull_id)
+ORDER BY user_id COLLATE "C", 2
+ON CONFLICT (user_id, fingerprint) DO NOTHING
+RETURNING quarantine_id;
+
+-- name: count
+-- The last statement of a transaction, since all transactions meet in this row.
+UPDATE captures.totals SET
+    events = events + $1, holdings = holdings + $2, quarantined = quarantined + $3, updated_at = now();

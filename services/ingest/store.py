@@ -47,8 +47,14 @@ class CaptureStore:
         async with self._pool.acquire() as connection, connection.transaction():
             rows = await connection.fetch(self._queries["store_captures"], *_capture_columns(pulls))
             unreadable = [(pull, item) for pull in pulls for item in pull.unreadable]
-            if unreadable:
+            kept = (
                 await connection.fetch(self._queries["quarantine"], *_quarantine_columns(unreadable))
+                if unreadable
+                else []
+            )
+            if rows or kept:
+                grown = rows[0]["holdings"] if rows else 0
+                await connection.execute(self._queries["count"], sum(row["stored"] for row in rows), grown, len(kept))
         stored = {row["pull_number"]: row["stored"] for row in rows}
         return [stored.get(number, 0) for number in range(len(pulls))]
 
@@ -77,11 +83,11 @@ def _quarantine_columns(items: Sequence[tuple[ReceivedPull, UnreadableItem]]) ->
         [pull.user_id for pull, _ in items],
         [_printable(item.capture_id) for _, item in items],
         [_printable(item.problem) for _, item in items],
-        [item.raw for _, item in items],
+        [item.raw.replace("\x00", _REPLACEMENT) for _, item in items],
         [pull.pull_id for pull, _ in items],
     ]
 
 
 def _printable(text: str | None) -> str | None:
-    """Postgres' text has no NUL; what is kept as it came is `raw`."""
+    """Postgres' text has no NUL."""
     return text[:1_000].replace("\x00", _REPLACEMENT) if text is not None else None

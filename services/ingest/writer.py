@@ -26,10 +26,10 @@ UNSTORABLE: Final = (
     ValueError,  # asyncpg can't encode it
     OverflowError,
     asyncpg.DataError,
-    asyncpg.IntegrityConstraintViolationError,
     asyncpg.ProgramLimitExceededError,
 )
-"""Errors that a capture has for its own sake, on any server, at any time."""
+"""Errors that a capture has for its own sake, on any server, at any time. No constraint of ours is broken by a capture:
+one that is speaks of the tables, and then nothing may go into quarantine."""
 
 log = structlog.get_logger()
 

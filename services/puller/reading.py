@@ -19,8 +19,11 @@ from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, PulledCapture, Un
 RAW_CHARS: Final = 16 * 1024
 """How much of an unreadable item is kept."""
 METADATA_BYTES: Final = 8 * 1024
-_LONGEST_NUMBER: Final = 300
 _DIGITS_OF_NO_CAPTURE: Final = 20
+_MOST_OBJECTS: Final = 500_000
+"""More than any capture needs; an empty one costs 64 bytes of memory for three of the answer."""
+_MOST_PENDING: Final = 10**12
+"""What a client says beyond this is not believed."""
 
 _WHOLE: Final = TypeAdapter(SyncData[Capture])
 _ENVELOPE: Final = TypeAdapter(SyncData[Any])
@@ -69,7 +72,7 @@ def read_page(body: bytes, *, owner: str) -> Page:
 
 
 def _page(data: SyncData[Any], captures: Sequence[PulledCapture], unreadable: Sequence[UnreadableItem]) -> Page:
-    pending = max(data.total_pending or 0, len(data.captures))
+    pending = min(max(data.total_pending or 0, len(data.captures)), _MOST_PENDING)
     taken = len(captures) + len(unreadable)
     return Page(
         user_id=data.user_id,
@@ -82,6 +85,9 @@ def _page(data: SyncData[Any], captures: Sequence[PulledCapture], unreadable: Se
 
 def _read_loosely(body: bytes) -> SyncData[Any]:
     """The envelope with its items as they are, by a parser that takes what the strict one refuses as a whole."""
+    if body.count(b"{") + body.count(b"[") > _MOST_OBJECTS:
+        text = f"the answer has more than {_MOST_OBJECTS} objects"
+        raise UnreadableAnswerError(text)
     try:
         data = json.loads(body.decode(), parse_int=_bounded_int)
         return _ENVELOPE.validate_python(data, strict=False)
@@ -101,9 +107,9 @@ def _read_loosely(body: bytes) -> SyncData[Any]:
         raise UnreadableAnswerError(text) from error
 
 
-def _bounded_int(digits: str) -> int | str:
-    """A number that could mean something; one of thousands of digits (Python refuses those) stays text."""
-    return int(digits) if len(digits) <= _DIGITS_OF_NO_CAPTURE else digits[:_LONGEST_NUMBER]
+def _bounded_int(digits: str) -> int | float:
+    """A number that could mean something; of thousands of digits Python makes no int, and no field takes the float."""
+    return int(digits) if len(digits) <= _DIGITS_OF_NO_CAPTURE else float(digits)
 
 
 def _read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem:
@@ -169,7 +175,5 @@ def _problem(error: ValidationError) -> str:
 
 
 def _weight(read: PulledCapture | UnreadableItem) -> int:
-    """About its bytes in a message."""
-    if isinstance(read, PulledCapture):
-        return 200 + len(read.capture_id) + len(read.pokemon_name) + len(read.metadata or "")
-    return 200 + len(read.capture_id or "") + len(read.raw)
+    """Its bytes in a message."""
+    return len(to_json(read)) + 1

@@ -15,7 +15,7 @@ from services.registry.cleanup import Cleanup
 from services.registry.clients import Clients, Schedule
 from services.registry.consumers import SettledPulls
 from services.registry.dispatcher import Dispatcher
-from services.registry.errors import install_error_handlers
+from services.registry.errors import BodyLimit, install_error_handlers
 from services.registry.leases import Leases
 from services.registry.probe import ClientProbe
 from services.registry.routes.claims import ClaimRoutes
@@ -41,7 +41,6 @@ SCHEMA = "registry"
 _PROBE_TIMEOUT_S = 10.0
 _HEALTH_BYTES = 64 * 1024
 _POOL_SIZE = 10
-_BODY_BYTES = 1024 * 1024
 
 
 def build_app(settings: RegistrySettings) -> FastAPI:
@@ -86,7 +85,13 @@ def build_app(settings: RegistrySettings) -> FastAPI:
             await stack.enter_async_context(running("cleanup", cleanup.run))
             yield
 
-    app = FastAPI(title="PullSync registry", version=VERSION, lifespan=lifespan, max_body_size=_BODY_BYTES)
+    app = FastAPI(
+        title="PullSync registry",
+        version=VERSION,
+        lifespan=lifespan,
+        strict_content_type=False,
+    )
+    app.add_middleware(BodyLimit)
     install_error_handlers(app)
     health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
     for routes in (

@@ -6,14 +6,21 @@ Each answer has a `detail`: one sentence that says what is wrong and what to do.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.database import TRANSIENT
+
+BODY_BYTES: Final = 1024 * 1024
+_TOO_LARGE: Final = f"The body is larger than {BODY_BYTES} bytes."
 
 log = structlog.get_logger()
 
@@ -52,6 +59,36 @@ class UnavailableError(RegistryError):
     """Something behind the registry is away; the same request may succeed later."""
 
     status = 503
+
+
+class BodyLimit:
+    """Refuses a body that is too large with a sentence, before reading it or while reading it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, or refuse it."""
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if length.isdigit() and int(length) > BODY_BYTES:
+            answer = JSONResponse({"detail": _TOO_LARGE}, status_code=413)
+            await answer(scope, receive, send)
+        else:
+            await self._app(scope, _counted(receive), send)
+
+
+def _counted(receive: Receive) -> Receive:
+    read = 0
+
+    async def count() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > BODY_BYTES:
+            raise HTTPException(413, _TOO_LARGE)
+        return message
+
+    return count
 
 
 def install_error_handlers(app: FastAPI) -> None:

@@ -11,14 +11,20 @@ SELECT running, sync_interval_s, last_cleanup FROM registry.scheduler;
 UPDATE registry.scheduler SET running = $1;
 
 -- name: set_interval
--- Clients that no pull holds move to their slot in the new interval at once; those that back off stay away.
+-- Clients that wait for their slot move to that in the new interval; those that are due, held by a pull, or backing off
+-- stay where they are.
 WITH scheduler AS (
     UPDATE registry.scheduler SET sync_interval_s = $1 RETURNING sync_interval_s
+),
+waiting AS (
+    SELECT user_id FROM registry.clients
+    WHERE pull_id IS NULL AND failures = 0 AND next_pull_at > now()
+    ORDER BY user_id FOR UPDATE
 )
-UPDATE registry.clients
-SET next_pull_at = registry.next_slot(user_id, sync_interval_s, now())
-FROM scheduler
-WHERE pull_id IS NULL AND failures = 0;
+UPDATE registry.clients AS c
+SET next_pull_at = registry.next_slot(c.user_id, s.sync_interval_s, now())
+FROM scheduler AS s, waiting AS w
+WHERE c.user_id = w.user_id;
 
 -- name: register
 -- A known client keeps its history and its lease; it is due at once, whatever went wrong before.
@@ -90,7 +96,10 @@ RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at
 
 -- name: release
 -- Gives leases back whose pull was never asked for; the demand stays.
-UPDATE registry.clients SET pull_id = NULL, next_pull_at = now() WHERE pull_id = ANY($1::uuid[]);
+WITH held AS (
+    SELECT user_id FROM registry.clients WHERE pull_id = ANY($1::uuid[]) ORDER BY user_id FOR UPDATE
+)
+UPDATE registry.clients AS c SET pull_id = NULL, next_pull_at = now() FROM held WHERE c.user_id = held.user_id;
 
 -- name: settle
 -- Ends leases. A pull that no longer holds its client's lease changes nothing, so a repeated outcome does no harm.
@@ -152,13 +161,18 @@ progress AS (
            count(settled_at) FILTER (WHERE reason IS NOT NULL) AS failed
     FROM parts GROUP BY run_id
 ),
+locked AS (
+    SELECT r.run_id, p.settled, p.stored, p.failed
+    FROM registry.sync_runs AS r JOIN progress AS p USING (run_id)
+    ORDER BY r.run_id FOR UPDATE OF r
+),
 runs AS (
     UPDATE registry.sync_runs AS r SET
         settled = r.settled + p.settled,
         failed = r.failed + p.failed,
         stored = r.stored + p.stored,
         finished_at = CASE WHEN r.settled + p.settled >= r.requested THEN now() END
-    FROM progress AS p WHERE r.run_id = p.run_id
+    FROM locked AS p WHERE r.run_id = p.run_id
 )
 SELECT count(*) AS settled, coalesce(bool_or(goes_on OR demanded_since_then), false) AS demanded FROM held;
 
@@ -166,8 +180,9 @@ SELECT count(*) AS settled, coalesce(bool_or(goes_on OR demanded_since_then), fa
 INSERT INTO registry.sync_runs (kind, since) VALUES ($1, $2) RETURNING run_id;
 
 -- name: add_run_clients
+-- The clients are locked, in one order: one that is unregistered meanwhile waits, and then finds its part to settle.
 INSERT INTO registry.sync_run_clients (run_id, user_id, client_url)
-SELECT $1, user_id, client_url FROM registry.clients;
+SELECT $1, user_id, client_url FROM registry.clients ORDER BY user_id FOR UPDATE;
 
 -- name: count_run_clients
 UPDATE registry.sync_runs AS r SET requested = n, finished_at = CASE WHEN n = 0 THEN now() END
@@ -175,15 +190,12 @@ FROM (SELECT count(*) AS n FROM registry.sync_run_clients WHERE run_id = $1) AS 
 WHERE r.run_id = $1;
 
 -- name: demand_run_clients
--- In one order, so that runs that start together can't deadlock.
-WITH wanted AS (
-    SELECT c.user_id FROM registry.clients AS c JOIN registry.sync_run_clients AS p USING (user_id)
-    WHERE p.run_id = $1 ORDER BY c.user_id FOR UPDATE OF c
-)
+-- Their rows are locked already. The demand is of this moment and not of the transaction's begin: a pull that was
+-- claimed in between may have read too early.
 UPDATE registry.clients AS c SET
     demanded_since = CASE WHEN c.demanded_at IS NULL THEN $2 ELSE registry.earlier(c.demanded_since, $2) END,
-    demanded_at = now()
-FROM wanted WHERE c.user_id = wanted.user_id;
+    demanded_at = clock_timestamp()
+FROM registry.sync_run_clients AS p WHERE p.run_id = $1 AND c.user_id = p.user_id;
 
 -- name: run
 SELECT * FROM registry.sync_runs WHERE run_id = $1;
@@ -199,13 +211,17 @@ WITH parts AS (
     UPDATE registry.sync_run_clients SET settled_at = now(), reason = 'unregistered', error = 'the client was unregistered'
     WHERE user_id = ANY($1::text[]) AND settled_at IS NULL
     RETURNING run_id
+),
+locked AS (
+    SELECT r.run_id, p.n
+    FROM registry.sync_runs AS r JOIN (SELECT run_id, count(*) AS n FROM parts GROUP BY run_id) AS p USING (run_id)
+    ORDER BY r.run_id FOR UPDATE OF r
 )
 UPDATE registry.sync_runs AS r SET
     settled = r.settled + p.n,
     failed = r.failed + p.n,
     finished_at = CASE WHEN r.settled + p.n >= r.requested THEN now() END
-FROM (SELECT run_id, count(*) AS n FROM parts GROUP BY run_id) AS p
-WHERE r.run_id = p.run_id;
+FROM locked AS p WHERE r.run_id = p.run_id;
 
 -- name: begin_cleanup
 -- True for one of all registries, and only when the last cleanup was longer ago than the interval.

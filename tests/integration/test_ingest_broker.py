@@ -253,7 +253,9 @@ async def test_an_unreadable_message_is_put_aside_at_once(
         await publish(channel, body)
         await publish(channel, to_json(batch(client, "a")))
         assert (await settled(channel)).stored == 1
-        assert (await take(channel, DEAD)).body == body
+        dead = await take(channel, DEAD)
+    assert dead.body == body
+    assert "rejected" in str(dead.headers["x-death"])
 
 
 class Failing(CaptureStore):

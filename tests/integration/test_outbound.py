@@ -174,7 +174,6 @@ async def test_a_hostile_client_ends_in_its_reason(answer: Answer, reasons: tupl
 
 
 @pytest.mark.parametrize("answer", [b"\x00\xff garbage\r\n\r\n", OK + b"x: " + b"x" * 100_000 + b"\r\n\r\n"])
-@pytest.mark.xfail(strict=True, reason="fault: aiohttp's ClientResponseError counts as `connect`")
 async def test_what_is_not_http_is_a_bad_payload(answer: bytes) -> None:
     """The client was reached, so that `connect` would send an operator looking in the wrong place."""
     async with served(answer) as hostile, client_http() as http:
@@ -194,7 +193,6 @@ async def test_bodies_up_to_the_cap_are_read() -> None:
 
 
 @pytest.mark.parametrize("size", [64 * 1024 + 1, 200_000, 263_000])
-@pytest.mark.xfail(strict=True, reason="fault: no cap is looked at below the spool's size, nor at the last chunk")
 async def test_a_cap_below_the_spools_size_holds(size: int) -> None:
     """Ingest's cap is 64 KiB."""
     answer = OK + b"content-length: %d\r\n\r\n" % size + b"x" * size
@@ -213,7 +211,6 @@ async def test_hung_clients_do_not_hold_up_the_others() -> None:
         await asyncio.gather(*calls, return_exceptions=True)
 
 
-@pytest.mark.xfail(strict=True, reason="fault: eight clients that stall in a large answer hold all the permits")
 async def test_stalled_large_answers_do_not_hold_up_the_others() -> None:
     """A large answer is read while ten others stand still in theirs."""
     begun = asyncio.Semaphore(0)
@@ -263,7 +260,6 @@ async def test_slow_name_servers_do_not_hold_up_the_others(monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("cookie", [b"session=1; path=/", b"\xff=\x7f; path=/"])
-@pytest.mark.xfail(strict=True, reason="fault: httpx keeps cookies, for every client of the same host, whatever port")
 async def test_no_cookie_is_kept(cookie: bytes) -> None:
     """A client can neither mark nor break the calls to its neighbours."""
     heads: list[bytes] = []

@@ -194,7 +194,6 @@ def test_a_bad_item_changes_nothing_about_the_others() -> None:
     assert read_page(answer(item, b"null"), owner=OWNER).captures == alone
 
 
-@pytest.mark.xfail(strict=True, reason="fault: a number of more than 20 digits is read as if it were text")
 def test_a_long_number_is_no_id() -> None:
     """A number is no id, however long it is."""
     (item,) = read_page(answer(written("capture_id", b"9" * 21), b"null"), owner=OWNER).unreadable[:1]
@@ -278,14 +277,12 @@ def test_what_the_client_says_that_it_holds_is_kept() -> None:
 
 
 @pytest.mark.parametrize("said", [2**63, 10**30, 10**300])
-@pytest.mark.xfail(strict=True, reason="fault: the registry's bigint refuses it, and with it the whole PullSettled")
 def test_a_count_of_pending_fits_the_registrys_column(said: int) -> None:
     """What a client claims can be summed over thousands of clients without leaving a bigint."""
     assert read_page(answer(GOOD, total_pending=said), owner=OWNER).pending < 2**48
 
 
 @pytest.mark.parametrize("item", [b"{}", b"1", b"[]"])
-@pytest.mark.xfail(strict=True, reason="fault: an error is built for every item: 16 MiB of {} took 34 s and 10 GB")
 def test_many_bad_items_do_not_cost_much_memory(item: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """Validation as a whole gives up at the first bad item, instead of describing each of millions."""
     counts: list[int] = []
@@ -301,10 +298,9 @@ def test_many_bad_items_do_not_cost_much_memory(item: bytes, monkeypatch: pytest
 
     monkeypatch.setattr(reading, "_WHOLE", Counting())
     read_page(answer(*[item] * 1_000), owner=OWNER)
-    assert counts == [1]
+    assert [0 < count < 10 for count in counts] == [True]  # the faults of one item
 
 
-@pytest.mark.xfail(strict=True, reason="fault: the weight counts characters, and neither UTF-8 nor escapes")
 def test_a_pull_stays_below_its_bytes_whatever_the_characters() -> None:
     """Characters of four bytes count as four bytes."""
     items = [bad(capture_id=f"c{number}", metadata={"a": "\U0001f600" * 2_000}) for number in range(1_500)]

@@ -76,14 +76,12 @@ def test_some_addresses_are_never_called(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"])
-@pytest.mark.xfail(strict=True, reason="fault: not every cloud's metadata service is link-local")
 def test_no_clouds_metadata_service_is_called(address: str) -> None:
     """Those of AWS over IPv6, Alibaba, Oracle and Azure."""
     assert not EVERYTHING.permits(address)
 
 
 @pytest.mark.parametrize("address", ["fec0::1", "3fff::1"])
-@pytest.mark.xfail(strict=True, reason="fault: site-local and documentation addresses count as public")
 def test_addresses_of_no_public_network_are_not_public(address: str) -> None:
     """What is not routed on the internet is not the internet."""
     assert not OutboundPolicy(frozenset({"public"})).permits(address)

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from services.registry.clients import Clients, Schedule
 from services.registry.domain import ClientRecord, NewClient
+from services.registry.errors import UnknownClientError
 from services.registry.probe import ClientProbe
 
 PAGE: Final = 1_000
@@ -67,19 +68,19 @@ class ClientRoutes:
 
     async def unregister(self, user_id: str) -> Said:
         """Forget a client. Captures that it still holds are pulled no more, until it registers again."""
-        await self._clients.unregister(_known_form(user_id))
+        await self._clients.unregister(_possible(user_id))
         log.info("client_unregistered", user_id=user_id)
         return Said(message=f"Client {user_id} is no longer registered.")
 
     async def get(self, user_id: str) -> ClientRecord:
         """All that is known of one client."""
-        return await self._clients.get(_known_form(user_id))
+        return await self._clients.get(_possible(user_id))
 
     async def list(
         self, request: Request, response: Response, limit: Limit = PAGE, after: After = ""
     ) -> list[ClientRecord]:
         """Registered clients by user id, a page at a time; `Link: <...>; rel="next"` leads to the next page."""
-        page = await self._clients.page(after=_known_form(after), limit=limit)
+        page = await self._clients.page(after=_possible(after), limit=limit)
         if len(page) == limit:
             following = request.url.include_query_params(limit=limit, after=page[-1].user_id)
             response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
@@ -100,6 +101,12 @@ class ClientRoutes:
         )
 
 
-def _known_form(user_id: str) -> str:
-    """Without the characters that no registered user id has, so that such an id is unknown and not an error."""
-    return user_id.replace("\x00", "\ufffd").encode(errors="replace").decode()
+def _possible(user_id: str) -> str:
+    """The id, if a registered one can be like that.
+
+    Raises:
+        UnknownClientError: it has characters that PostgreSQL can't even look for.
+    """
+    if "\x00" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
+        raise UnknownClientError(user_id)
+    return user_id

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator
 
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import FAILURES_SHOWN, Run, RunKind
@@ -20,10 +20,22 @@ RECENT: Final = timedelta(minutes=15)
 WaitS = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the run's end.")]
 
 
+def _iso_text(value: object) -> object:
+    """Only ISO 8601: a bare number could be seconds or milliseconds.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    if value is None or (isinstance(value, str) and not value.strip().lstrip("+-").replace(".", "", 1).isdigit()):
+        return value
+    message = "must be a time in ISO 8601, such as 2026-01-31T12:00:00Z"
+    raise ValueError(message)
+
+
 class SyncRequest(BaseModel):
     """What to pull; nothing for all that is pending."""
 
-    since: UtcDatetime | None = None
+    since: Annotated[UtcDatetime | None, BeforeValidator(_iso_text)] = None
 
 
 class SyncResult(BaseModel):
