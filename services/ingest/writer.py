@@ -82,9 +82,9 @@ class Writer:
             ):
                 with attempt:
                     return await self._store.store(pulls)
-        except UNSTORABLE as error:
-            return await self._commit_apart(pulls, error)
-        except TRANSIENT as error:
+        except (*UNSTORABLE, *TRANSIENT) as error:
+            if _is_unstorable(error):
+                return await self._commit_apart(pulls, error)
             message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
             raise StoreUnavailableError(message) from error
         raise AssertionError
@@ -105,12 +105,16 @@ class Writer:
             raise error
         log.error("capture_unstorable", user_id=pull.user_id, problem=str(error))
         guilty = _quarantined(pull.captures[0], error)
-        return await self._store.store([replace(pull, captures=(), unreadable=(*pull.unreadable, guilty))])
+        return await self._commit([replace(pull, captures=(), unreadable=(*pull.unreadable, guilty))])
 
 
 def _may_pass(error: Exception) -> bool:
-    # asyncpg's errors of encoding are both an InterfaceError and a ValueError.
-    return isinstance(error, TRANSIENT) and not isinstance(error, UNSTORABLE)
+    return isinstance(error, TRANSIENT) and not _is_unstorable(error)
+
+
+def _is_unstorable(error: Exception) -> bool:
+    # asyncpg's errors of encoding are both an InterfaceError and a ValueError, and so are those of its settings.
+    return isinstance(error, UNSTORABLE) and not isinstance(error, asyncpg.ClientConfigurationError)
 
 
 def _quarantined(capture: PulledCapture, error: Exception) -> UnreadableItem:

@@ -11,7 +11,8 @@ from shared.messages import CaptureBatch, Pull
 from shared.topology import CAPTURE_BATCHES
 
 _LIMITS: Final = Limits(weight=1_000, linger_s=0.02)
-"""Captures in one message; a pull with more travels alone."""
+"""Captures in one message, or 4 KiB pieces of them where they are large; a pull with more travels alone."""
+_PIECE_BYTES: Final = 4 * 1024
 
 
 class BatchPublisher:
@@ -27,7 +28,14 @@ class BatchPublisher:
         Raises:
             PublishError: it is not known to be kept.
         """
-        await self._pulls.add(pull, weight=len(pull.captures) + len(pull.unreadable))
+        await self._pulls.add(pull, weight=_weight(pull))
 
     async def _publish(self, pulls: Sequence[Pull]) -> None:
         await self._publisher.publish(CaptureBatch(pulls=tuple(pulls)), routing_key=CAPTURE_BATCHES.routing())
+
+
+def _weight(pull: Pull) -> int:
+    """What is foreign and may be large counts by its bytes, at most six for a character in JSON."""
+    characters = sum(len(item.raw) + len(item.capture_id or "") for item in pull.unreadable)
+    characters += sum(len(capture.metadata or "") for capture in pull.captures)
+    return max(len(pull.captures) + len(pull.unreadable), 6 * characters // _PIECE_BYTES)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from shared.client_protocol import Capture, SyncData
+from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture, SyncData
 from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, PulledCapture, UnreadableItem
 
 RAW_CHARS: Final = 16 * 1024
@@ -166,7 +166,7 @@ def _acknowledgeable_id(item: Any) -> str | None:
         capture_id.encode()
     except UnicodeEncodeError:  # a lone surrogate
         return None
-    return capture_id
+    return capture_id if len(json.dumps(capture_id)) <= ACKNOWLEDGE_BODY_BYTES else None
 
 
 def _problem(error: ValidationError) -> str:

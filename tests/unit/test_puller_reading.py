@@ -261,11 +261,11 @@ def test_more_bytes_than_a_pull_carries_are_left_for_the_next() -> None:
     assert len(to_json(through_the_queue(page))) < BYTES_PER_PULL * 1.1
 
 
-def test_one_item_is_always_taken() -> None:
-    """An item larger than a pull does not stop those behind it for ever."""
+def test_an_item_with_an_endless_id_stops_nobody() -> None:
+    """No client could be told such an id, so the item is kept without it, and those behind it are taken."""
     page = read_page(answer(bad(capture_id="x" * (BYTES_PER_PULL + 1)), GOOD), owner=OWNER)
-    assert len(page.unreadable) == 1
-    assert (page.captures, page.more_pending) == ((), True)
+    assert [item.capture_id for item in page.unreadable] == [None]
+    assert (len(page.captures), page.more_pending) == (1, False)
 
 
 def test_what_the_client_says_that_it_holds_is_kept() -> None:
