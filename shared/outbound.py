@@ -25,7 +25,7 @@ from shared.messages import Reason
 Network = Literal["public", "private", "loopback"]
 
 _SPOOL_BYTES: Final = 256 * 1024
-"""Larger answers wait on disk until they are whole, so that slow ones cost no memory."""
+"""Larger answers wait in a temporary file until they are whole; where that is a tmpfs, slow ones still cost memory."""
 _ERROR_CHARS: Final = 200
 
 _NEVER: Final = tuple(

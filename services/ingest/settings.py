@@ -15,6 +15,6 @@ class IngestSettings(ServiceSettings):
     """For health only."""
 
     pull_sync_timeout: Seconds = 15.0
-    """Seconds for a client's whole answer; an acknowledgement gets a third of it at the first try."""
+    """Seconds for a client's whole answer; each try of an acknowledgement gets a third of it."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""

@@ -47,7 +47,7 @@ class Page:
 
 
 def read_page(body: bytes, *, owner: str) -> Page:
-    """The page in `body`, for the client of `owner`; one bad item never costs the others.
+    """The page in `body`, for the client of `owner`; one bad item costs no other, unless nested too deeply to read.
 
     Raises:
         UnreadableAnswerError: it is no JSON, or not of the shape of `sync-data`.
