@@ -9,15 +9,21 @@ from typing import Final
 _HEADER: Final = re.compile(r"^-- name: (?P<name>[a-z_]+)[ \t]*$", re.MULTILINE)
 
 
-def load_queries(package: str, name: str = "queries.sql") -> dict[str, str]:
-    """The queries in `name` inside `package`, by the word after `-- name:`. Comments stay in them.
+def load_queries(package: str) -> dict[str, str]:
+    """The queries of `package` by the word after `-- name:`, out of its `queries.sql` or of its folder `queries/`.
 
     Raises:
         ValueError: two queries have the same name.
     """
-    _, *parts = _HEADER.split(files(package).joinpath(name).read_text(encoding="utf-8"))
-    names, texts = parts[0::2], parts[1::2]
-    if len(set(names)) != len(names):
-        message = f"{package}/{name} names a query twice: {sorted(names)}"
-        raise ValueError(message)
-    return {query: text.strip().rstrip(";") for query, text in zip(names, texts, strict=True)}
+    root = files(package)
+    folder = root / "queries"
+    sources = sorted(folder.iterdir(), key=lambda file: file.name) if folder.is_dir() else [root / "queries.sql"]
+    queries: dict[str, str] = {}
+    for source in sources:
+        _, *parts = _HEADER.split(source.read_text(encoding="utf-8"))
+        for name, text in zip(parts[0::2], parts[1::2], strict=True):
+            if name in queries:
+                message = f"{package}/{source.name} names a query that there is already: {name}"
+                raise ValueError(message)
+            queries[name] = text.strip().rstrip(";")
+    return queries

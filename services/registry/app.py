@@ -12,7 +12,7 @@ from fastapi import FastAPI
 
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup
-from services.registry.clients import Clients, Schedule
+from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
 from services.registry.dispatcher import Dispatcher
 from services.registry.errors import BodyLimit, install_error_handlers
@@ -25,6 +25,7 @@ from services.registry.routes.scheduler import SchedulerRoutes
 from services.registry.routes.sync import SyncRoutes
 from services.registry.routes.system import VERSION, SystemRoutes
 from services.registry.runs import Runs
+from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
 from shared.broker import BrokerConnection, Publisher, make_broker
 from shared.database import answers, make_pool

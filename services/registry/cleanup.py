@@ -8,7 +8,8 @@ from typing import Final
 
 import structlog
 
-from services.registry.clients import Clients, Schedule
+from services.registry.clients import Clients
+from services.registry.schedule import Schedule
 from shared.database import TRANSIENT
 
 _CHECK_S: Final = 60.0

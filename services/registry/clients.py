@@ -1,4 +1,4 @@
-"""The client records in Postgres: registering, listing, and the schedule's interval."""
+"""The client records in Postgres: registering, listing, forgetting."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 import asyncpg
 
-from services.registry.domain import ClientRecord, NewClient, Scheduler
+from services.registry.domain import ClientRecord, NewClient
 from services.registry.errors import UnknownClientError
 from shared.database import fetch_one
 
@@ -76,35 +76,3 @@ class Clients:
             users = [row["user_id"] for row in rows]
             await connection.execute(self._queries["abandon_parts"], users)
         return len(users)
-
-
-class Schedule:
-    """The timer's settings, kept in Postgres, so that they hold for every replica and after a restart."""
-
-    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str]) -> None:
-        self._pool = pool
-        self._queries = queries
-
-    async def ensure(self, default_interval_s: int) -> None:
-        """Make the settings when there are none yet."""
-        await self._pool.execute(self._queries["ensure_scheduler"], default_interval_s)
-
-    async def get(self) -> Scheduler:
-        """As they are now."""
-        return Scheduler(**dict(await fetch_one(self._pool, self._queries["scheduler"])))
-
-    async def set_running(self, *, running: bool) -> None:
-        """Let the timer claim clients, or not. Pulls on demand are not concerned."""
-        await self._pool.execute(self._queries["set_running"], running)
-
-    async def set_interval(self, interval_s: int) -> None:
-        """Pull every client each `interval_s` seconds from now on."""
-        await self._pool.execute(self._queries["set_interval"], interval_s)
-
-    async def begin_cleanup(self, *, at_least_since: timedelta) -> bool:
-        """Whether the caller, alone among all registries, shall clean up now."""
-        return bool(await self._pool.fetchval(self._queries["begin_cleanup"], at_least_since))
-
-    async def remove_old_runs(self, age: timedelta) -> None:
-        """Forget the runs that ended longer ago than `age`."""
-        await self._pool.execute(self._queries["remove_old_runs"], age)

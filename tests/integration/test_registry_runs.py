@@ -13,11 +13,12 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from services.registry.clients import Clients, Schedule
+from services.registry.clients import Clients
 from services.registry.domain import NewClient, Run
 from services.registry.errors import UnknownRunError
 from services.registry.leases import Leases
 from services.registry.runs import Runs
+from services.registry.schedule import Schedule
 from shared.database import make_pool
 from shared.messages import Outcome, PullOutcome, PullTarget, Reason
 from shared.sql import load_queries

@@ -12,9 +12,10 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 
-from services.registry.clients import Clients, Schedule
+from services.registry.clients import Clients
 from services.registry.domain import NewClient
 from services.registry.leases import Leases
+from services.registry.schedule import Schedule
 from shared.database import make_pool
 from shared.messages import Outcome, PullOutcome, PullTarget, Reason
 from shared.sql import load_queries

@@ -8,10 +8,11 @@ import structlog
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel
 
-from services.registry.clients import Clients, Schedule
+from services.registry.clients import Clients
 from services.registry.domain import ClientRecord, NewClient
 from services.registry.errors import UnknownClientError
 from services.registry.probe import ClientProbe
+from services.registry.schedule import Schedule
 
 PAGE: Final = 1_000
 

@@ -8,9 +8,9 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from services.registry.cleanup import Cleanup
-from services.registry.clients import Schedule
 from services.registry.errors import RefusedError
 from services.registry.routes.clients import Said
+from services.registry.schedule import Schedule
 from shared.client_protocol import UtcDatetime
 
 SHORTEST_INTERVAL_S: Final = 5
