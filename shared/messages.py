@@ -24,6 +24,13 @@ BYTES_PER_PULL: Final = 4 * 1024 * 1024
 """Most bytes of a client's reply that one pull carries; well under the 16 MiB that RabbitMQ 4 takes as a message."""
 
 
+EXAMPLES: Final = 20
+"""Most capture ids that a difference names."""
+
+QUARANTINED_PER_REPLAY: Final = 1_000
+"""Most quarantined items in one `ReplayQuarantined`."""
+
+
 class Reason(StrEnum):
     """Why a pull, or a part of it, did not go well: a fixed set, so that it can label a metric."""
 
@@ -37,6 +44,8 @@ class Reason(StrEnum):
     PUBLISH = "publish"
     UNACKNOWLEDGED = "unacknowledged"
     UNREGISTERED = "unregistered"
+    PAUSED = "paused"
+    CANCELLED = "cancelled"
 
 
 class Outcome(StrEnum):
@@ -69,6 +78,17 @@ class PullTarget(Part):
     client_url: str
     lease_expires_at: UtcDatetime
     """After this the pull is someone else's: a request found later than that is dropped."""
+    after: str | None = None
+    """Of a complete pull: only captures whose id comes after this one; None from the first."""
+
+
+class CompletePull(Part):
+    """Asks for everything that a client still has, acknowledged or not, to be compared with what is stored."""
+
+    asked_at: UtcDatetime
+    """What was stored later than this is not compared: the client's answer may be older."""
+    delete_unknown: bool
+    """Whether what is stored, and the client does not have, is deleted here."""
 
 
 class PullRequested(Message):
@@ -76,6 +96,8 @@ class PullRequested(Message):
 
     since: UtcDatetime | None = None
     """Only captures newer than this, by the client's clock; None for all that is pending."""
+    complete: CompletePull | None = None
+    """Everything that the clients have, in pages by capture id, instead of what is pending."""
     targets: Annotated[tuple[PullTarget, ...], Field(max_length=PULLS_PER_REQUEST)]
 
 
@@ -102,8 +124,20 @@ class UnreadableItem(Part):
     """ASCII JSON text, cut to a length that is worth keeping."""
 
 
+class CompletePage(Part):
+    """What makes a pull a page of everything that a client has: the ids after `after`, up to and with `until`."""
+
+    asked_at: UtcDatetime
+    delete_unknown: bool
+    after: str | None
+    until: str | None
+    """The last id of the page; None when nothing comes after it. Ids are ordered by their UTF-8 bytes."""
+    unacknowledged: tuple[str, ...]
+    """Of the page's ids those that the client still holds as pending."""
+
+
 class Pull(Part):
-    """What one client had pending."""
+    """What one client had pending, or a page of everything that it has."""
 
     pull_id: UUID
     user_id: str
@@ -115,6 +149,7 @@ class Pull(Part):
     more_pending: bool
     captures: tuple[PulledCapture, ...]
     unreadable: tuple[UnreadableItem, ...] = ()
+    complete: CompletePage | None = None
 
 
 class CaptureBatch(Message):
@@ -134,6 +169,22 @@ class AcknowledgeCaptures(Message):
     """How often it was tried so far."""
 
 
+class Difference(Part):
+    """What a client has against what was stored, in one page."""
+
+    until: str | None
+    """As in the page: where the next one begins, None at the end."""
+    missing: int
+    """Captures that the client has and that were not stored: they are now."""
+    unknown: int
+    """Captures that were stored and that the client does not have."""
+    deleted: int
+    """How many of these were deleted here, because it was asked for."""
+    missing_examples: Annotated[tuple[str, ...], Field(max_length=EXAMPLES)] = ()
+    unknown_examples: Annotated[tuple[str, ...], Field(max_length=EXAMPLES)] = ()
+    """Their ids, the first of them."""
+
+
 class PullOutcome(Part):
     """How one pull ended, from whoever ended it."""
 
@@ -151,9 +202,17 @@ class PullOutcome(Part):
     """One sentence for an operator."""
     duration_s: float = 0.0
     """From the claim's request to the client's whole answer."""
+    difference: Difference | None = None
+    """Of a complete pull that was stored."""
 
 
 class PullSettled(Message):
     """Puller or ingest to registry: these pulls have ended. Repeating it changes nothing."""
 
     outcomes: tuple[PullOutcome, ...]
+
+
+class ReplayQuarantined(Message):
+    """Registry to ingest: read these items again, and store what can be stored now. Repeating it does no harm."""
+
+    quarantine_ids: Annotated[tuple[int, ...], Field(max_length=QUARANTINED_PER_REPLAY)]

@@ -39,9 +39,10 @@ def _work_queue(name: str, routing_key: str, *, max_mib: int) -> RabbitQueue:
 PULL_REQUESTED: Final = _work_queue("puller.pull-requested", "pull.requested", max_mib=64)
 CAPTURE_BATCHES: Final = _work_queue("ingest.capture-batches", "captures.pulled", max_mib=2048)
 ACKNOWLEDGEMENTS: Final = _work_queue("ingest.acknowledgements", "captures.acknowledge", max_mib=512)
+REPLAYS: Final = _work_queue("ingest.replays", "quarantine.replay", max_mib=64)
 PULL_SETTLED: Final = _work_queue("registry.pull-settled", "pull.settled", max_mib=512)
 
-WORK_QUEUES: Final = (PULL_REQUESTED, CAPTURE_BATCHES, ACKNOWLEDGEMENTS, PULL_SETTLED)
+WORK_QUEUES: Final = (PULL_REQUESTED, CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS, PULL_SETTLED)
 
 ACKNOWLEDGE_DELAYS_S: Final = (5, 30, 180)
 """An acknowledgement that failed waits this long before the next try; after the last it is given up."""

@@ -13,12 +13,10 @@ from typing import Any, Final
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture, SyncData
+from shared.capture_reading import read_item
+from shared.client_protocol import Capture, SyncData
 from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, PulledCapture, UnreadableItem
 
-RAW_CHARS: Final = 16 * 1024
-"""How much of an unreadable item is kept."""
-METADATA_BYTES: Final = 8 * 1024
 _DIGITS_OF_NO_CAPTURE: Final = 20
 _MOST_OBJECTS: Final = 500_000
 """More than any capture needs; an empty one costs 64 bytes of memory for three of the answer."""
@@ -27,7 +25,6 @@ _MOST_PENDING: Final = 10**12
 
 _WHOLE: Final = TypeAdapter(SyncData[Capture])
 _ENVELOPE: Final = TypeAdapter(SyncData[Any])
-_CAPTURE: Final = TypeAdapter(Capture)
 
 
 class UnreadableAnswerError(Exception):
@@ -60,7 +57,7 @@ def read_page(body: bytes, *, owner: str) -> Page:
     unreadable: list[UnreadableItem] = []
     room = BYTES_PER_PULL
     for item in data.captures[:CAPTURES_PER_PULL]:
-        read = _read_item(item, owner)
+        read = read_item(item, owner)
         room -= _weight(read)
         if room < 0 and (captures or unreadable):
             break
@@ -110,68 +107,6 @@ def _read_loosely(body: bytes) -> SyncData[Any]:
 def _bounded_int(digits: str) -> int | float:
     """A number that could mean something; of thousands of digits Python makes no int, and no field takes the float."""
     return int(digits) if len(digits) <= _DIGITS_OF_NO_CAPTURE else float(digits)
-
-
-def _read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem:
-    if not isinstance(item, Capture):
-        try:
-            item = _CAPTURE.validate_json(json.dumps(item))
-        except ValidationError as error:
-            return _unreadable(item, _problem(error))
-        except RecursionError:
-            return UnreadableItem(capture_id=None, problem="it is nested too deeply", raw="")
-    if item.user_id is not None and item.user_id != owner:
-        return _unreadable(item, f"it belongs to another user, {item.user_id!r}")
-    try:
-        metadata = _metadata(item)
-    except ValueError as error:
-        return _unreadable(item, str(error))
-    return PulledCapture(
-        capture_id=item.capture_id,
-        pokemon_id=item.pokemon_id,
-        pokemon_name=item.pokemon_name,
-        action=item.action,
-        timestamp=item.timestamp,
-        removed=item.removed,
-        metadata=metadata,
-    )
-
-
-def _metadata(capture: Capture) -> str | None:
-    """What the client said beyond `removed`, as JSON that Postgres takes."""
-    extra = capture.metadata.model_extra if capture.metadata else None
-    if not extra:
-        return None
-    text = to_json(extra, inf_nan_mode="null")
-    if len(text) > METADATA_BYTES:
-        message = f"metadata: larger than {METADATA_BYTES} bytes"
-        raise ValueError(message)
-    if rb"\u0000" in text:
-        message = "metadata: contains a NUL character"
-        raise ValueError(message)
-    return text.decode()
-
-
-def _unreadable(item: Any, problem: str) -> UnreadableItem:
-    raw = item.model_dump(mode="json") if isinstance(item, Capture) else item
-    return UnreadableItem(capture_id=_acknowledgeable_id(raw), problem=problem, raw=json.dumps(raw)[:RAW_CHARS])
-
-
-def _acknowledgeable_id(item: Any) -> str | None:
-    """The id under which the client can be told, if the item has one that can be sent."""
-    capture_id = item.get("capture_id") if isinstance(item, dict) else None
-    if not isinstance(capture_id, str):
-        return None
-    try:
-        capture_id.encode()
-    except UnicodeEncodeError:  # a lone surrogate
-        return None
-    return capture_id if len(json.dumps(capture_id)) <= ACKNOWLEDGE_BODY_BYTES else None
-
-
-def _problem(error: ValidationError) -> str:
-    first = error.errors(include_input=False, include_url=False)[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the item'}: {first['msg']}"[:500]
 
 
 def _weight(read: PulledCapture | UnreadableItem) -> int:

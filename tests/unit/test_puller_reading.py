@@ -15,6 +15,7 @@ from pydantic_core import to_json
 
 from services.puller import reading
 from services.puller.reading import Page, UnreadableAnswerError, read_page
+from shared import capture_reading
 from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CaptureBatch, Pull
 
 OWNER: Final = "user_1"
@@ -131,7 +132,7 @@ def test_a_bad_item_costs_no_other(item: bytes, capture_id: str | None) -> None:
     assert unreadable.capture_id == capture_id
     assert 0 < len(unreadable.problem) <= 500
     assert unreadable.raw.isascii()
-    assert len(unreadable.raw) <= reading.RAW_CHARS
+    assert len(unreadable.raw) <= capture_reading.RAW_CHARS
     assert through_the_queue(page).unreadable == page.unreadable
 
 

@@ -1,5 +1,5 @@
--- Ingest's statements. Locks are taken in one order (events, holdings, ranking, quarantine, totals; each by its key), so that two
--- writers cannot deadlock.
+-- Storing captures. In all queries of this folder locks are taken in one order (events, holdings, ranking, quarantine,
+-- totals; each by its key), so that two writers cannot deadlock.
 
 -- name: store_captures
 -- Stores the captures that are new, moves their holdings, and the ranking by the difference; all or nothing.
@@ -58,15 +58,6 @@ ranked AS (
 )
 SELECT pull_number, count(*) AS stored, (SELECT coalesce(sum(difference), 0) FROM differences)::bigint AS holdings
 FROM stored JOIN incoming USING (user_id, capture_id) GROUP BY pull_number;
-
--- name: quarantine
--- Keeps what could not be read, once however often it comes. Answers a row for each that is new.
-INSERT INTO captures.quarantine (user_id, fingerprint, capture_id, problem, raw, pull_id)
-SELECT user_id, sha256(convert_to(raw, 'UTF8')), capture_id, problem, raw, pull_id
-FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::uuid[]) AS t (user_id, capture_id, problem, raw, pull_id)
-ORDER BY user_id COLLATE "C", 2
-ON CONFLICT (user_id, fingerprint) DO NOTHING
-RETURNING quarantine_id;
 
 -- name: count
 -- The last statement of a transaction, since all transactions meet in this row.

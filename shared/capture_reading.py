@@ -1,0 +1,84 @@
+"""Reads one item of a client's captures: what is a capture, and what goes into quarantine. No I/O.
+
+The puller reads what clients answer by it, and ingest what it has in quarantine, so that both agree.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture
+from shared.messages import PulledCapture, UnreadableItem
+
+RAW_CHARS: Final = 16 * 1024
+"""How much of an unreadable item is kept."""
+METADATA_BYTES: Final = 8 * 1024
+
+_CAPTURE: Final = TypeAdapter(Capture)
+
+
+def read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem:
+    """The capture of `owner` that `item` is, a parsed one or any JSON value; or what it is instead, and why."""
+    if not isinstance(item, Capture):
+        try:
+            item = _CAPTURE.validate_json(json.dumps(item))
+        except ValidationError as error:
+            return _unreadable(item, _problem(error))
+        except RecursionError:
+            return UnreadableItem(capture_id=None, problem="it is nested too deeply", raw="")
+    if item.user_id is not None and item.user_id != owner:
+        return _unreadable(item, f"it belongs to another user, {item.user_id!r}")
+    try:
+        metadata = _metadata(item)
+    except ValueError as error:
+        return _unreadable(item, str(error))
+    return PulledCapture(
+        capture_id=item.capture_id,
+        pokemon_id=item.pokemon_id,
+        pokemon_name=item.pokemon_name,
+        action=item.action,
+        timestamp=item.timestamp,
+        removed=item.removed,
+        metadata=metadata,
+    )
+
+
+def _metadata(capture: Capture) -> str | None:
+    """What the client said beyond `removed`, as JSON that Postgres takes."""
+    extra = capture.metadata.model_extra if capture.metadata else None
+    if not extra:
+        return None
+    text = to_json(extra, inf_nan_mode="null")
+    if len(text) > METADATA_BYTES:
+        message = f"metadata: larger than {METADATA_BYTES} bytes"
+        raise ValueError(message)
+    if rb"\u0000" in text:
+        message = "metadata: contains a NUL character"
+        raise ValueError(message)
+    return text.decode()
+
+
+def _unreadable(item: Any, problem: str) -> UnreadableItem:
+    raw = item.model_dump(mode="json") if isinstance(item, Capture) else item
+    return UnreadableItem(capture_id=_acknowledgeable_id(raw), problem=problem, raw=json.dumps(raw)[:RAW_CHARS])
+
+
+def _acknowledgeable_id(item: Any) -> str | None:
+    """The id under which the client can be told, if the item has one that can be sent."""
+    capture_id = item.get("capture_id") if isinstance(item, dict) else None
+    if not isinstance(capture_id, str):
+        return None
+    try:
+        capture_id.encode()
+    except UnicodeEncodeError:  # a lone surrogate
+        return None
+    return capture_id if len(json.dumps(capture_id)) <= ACKNOWLEDGE_BODY_BYTES else None
+
+
+def _problem(error: ValidationError) -> str:
+    first = error.errors(include_input=False, include_url=False)[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the item'}: {first['msg']}"[:500]
