@@ -11,22 +11,30 @@ from pathlib import Path
 from fastapi import FastAPI
 
 from services.registry.captures import Captures
-from services.registry.cleanup import Cleanup
+from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
+from services.registry.dead_letters import DeadLetters
 from services.registry.dispatcher import Dispatcher
-from services.registry.errors import BodyLimit, install_error_handlers
-from services.registry.leases import Leases
+from services.registry.leases import Leases, LeaseTimes
+from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
+from services.registry.problems import BodyLimit, install_error_handlers
+from services.registry.quarantine import Quarantine
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
+from services.registry.routes.dead_letters import DeadLetterRoutes
+from services.registry.routes.quarantine import QuarantineRoutes
 from services.registry.routes.ranking import RankingRoutes
+from services.registry.routes.runs import RunRoutes
 from services.registry.routes.scheduler import SchedulerRoutes
+from services.registry.routes.status import StatusRoutes
 from services.registry.routes.sync import SyncRoutes
 from services.registry.routes.system import VERSION, SystemRoutes
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
+from services.registry.statistics import Statistics
 from shared.broker import BrokerConnection, Publisher, make_broker
 from shared.database import answers, make_pool
 from shared.health import Health
@@ -34,7 +42,7 @@ from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.sql import load_queries
 from shared.tasks import running
-from shared.topology import PULL_SETTLED
+from shared.topology import PULL_SETTLED, WORK_QUEUES
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "registry"
@@ -58,20 +66,17 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     clients = Clients(pool=pool, queries=queries)
     schedule = Schedule(pool=pool, queries=queries)
     captures = Captures(pool=pool, queries=queries)
-    leases = Leases(
-        pool=pool,
-        queries=queries,
-        lease=settings.lease,
-        in_flight=settings.pull_sync_in_flight,
-        backoff_cap_s=settings.pull_sync_backoff_cap,
-    )
+    leases = Leases(pool=pool, queries=queries, in_flight=settings.pull_sync_in_flight, times=_lease_times(settings))
     dispatcher = Dispatcher(leases=leases, publisher=Publisher(broker))
     cleanup = Cleanup(
-        clients=clients,
-        schedule=schedule,
+        pool=pool,
+        queries=queries,
         interval=timedelta(seconds=settings.pull_sync_cleanup_interval),
-        retention=settings.retention,
+        silence=_silence_limits(settings),
     )
+    statistics = Statistics(pool=pool, queries=queries)
+    runs = Runs(pool=pool, queries=queries)
+    nudges = Nudges(pool=pool, queries=queries, spacing=timedelta(seconds=settings.pull_sync_nudge_spacing))
     SettledPulls(leases=leases, dispatcher=dispatcher).subscribe(broker)
 
     @asynccontextmanager
@@ -96,12 +101,37 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     install_error_handlers(app)
     health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
     for routes in (
-        ClientRoutes(clients=clients, schedule=schedule, probe=ClientProbe(http=http)),
-        SyncRoutes(runs=Runs(pool=pool, queries=queries), dispatcher=dispatcher),
-        SchedulerRoutes(schedule=schedule, cleanup=cleanup, cleanup_interval_s=settings.pull_sync_cleanup_interval),
+        ClientRoutes(clients=clients, nudges=nudges, dispatcher=dispatcher, probe=ClientProbe(http=http)),
+        StatusRoutes(clients=clients, schedule=schedule, statistics=statistics),
+        SyncRoutes(runs=runs, dispatcher=dispatcher),
+        RunRoutes(runs=runs),
+        SchedulerRoutes(
+            schedule=schedule,
+            statistics=statistics,
+            cleanup=cleanup,
+            cleanup_interval_s=settings.pull_sync_cleanup_interval,
+        ),
         ClaimRoutes(leases=leases),
         RankingRoutes(captures=captures),
-        SystemRoutes(clients=clients, captures=captures, health=health),
+        QuarantineRoutes(quarantine=Quarantine(pool=pool, queries=queries, publisher=Publisher(broker))),
+        DeadLetterRoutes(dead_letters=DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)),
+        SystemRoutes(statistics=statistics, captures=captures, health=health),
     ):
         app.include_router(routes.router())
     return app
+
+
+def _lease_times(settings: RegistrySettings) -> LeaseTimes:
+    return LeaseTimes(
+        lease=timedelta(seconds=settings.pull_sync_lease),
+        backoff_cap_s=settings.pull_sync_backoff_cap,
+        probe_interval_s=settings.pull_sync_probe_interval,
+    )
+
+
+def _silence_limits(settings: RegistrySettings) -> SilenceLimits:
+    return SilenceLimits(
+        inactive_after=timedelta(seconds=settings.pull_sync_inactive_after),
+        probe_interval_s=settings.pull_sync_probe_interval,
+        retention=timedelta(days=settings.pull_sync_retention_days),
+    )

@@ -1,49 +1,87 @@
-"""Removes clients that were silent for the whole retention, and old runs; once, whatever the number of replicas."""
+"""Marks clients that are silent, and removes what is old: silent clients, runs, statistics."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
 
+import asyncpg
 import structlog
 
-from services.registry.clients import Clients
-from services.registry.schedule import Schedule
 from shared.database import TRANSIENT
 
 _CHECK_S: Final = 60.0
 _RUNS_KEPT: Final = timedelta(days=7)
+_MINUTES_KEPT: Final = timedelta(hours=24)
 
 log = structlog.get_logger()
 
 
-class Cleanup:
-    """Each interval, by whichever registry comes first; and on demand."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cleaned:
+    """How many clients a cleanup concerned."""
 
-    def __init__(self, *, clients: Clients, schedule: Schedule, interval: timedelta, retention: timedelta) -> None:
-        self._clients = clients
-        self._schedule = schedule
+    marked_inactive: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SilenceLimits:
+    """When a client is taken for gone."""
+
+    inactive_after: timedelta
+    """Without success for so long it is only probed."""
+    probe_interval_s: int
+    retention: timedelta
+    """Without success for so long it is removed, if it was probed lately."""
+
+
+class Cleanup:
+    """Each interval, by whichever registry comes first; and on demand. It is one transaction: done, or not begun."""
+
+    def __init__(
+        self, *, pool: asyncpg.Pool, queries: Mapping[str, str], interval: timedelta, silence: SilenceLimits
+    ) -> None:
+        self._pool = pool
+        self._queries = queries
         self._interval = interval
-        self._retention = retention
+        self._silence = silence
 
     async def run(self) -> None:
         """Until cancelled."""
         while True:
             try:
-                if await self._schedule.begin_cleanup(at_least_since=self._interval):
-                    await self._clean()
+                await self._clean(at_least_since=self._interval)
             except TRANSIENT as error:
                 log.warning("cleanup_failed", problem=str(error) or type(error).__name__, retrying=True)
             await asyncio.sleep(_CHECK_S)
 
-    async def now(self) -> int:
-        """Clean up at once; how many clients were removed."""
-        await self._schedule.begin_cleanup(at_least_since=timedelta(0))
-        return await self._clean()
+    async def now(self) -> Cleaned:
+        """Clean up at once, whenever the last time was."""
+        return await self._clean(at_least_since=timedelta(0)) or Cleaned(marked_inactive=0, removed=0)
 
-    async def _clean(self) -> int:
-        removed = await self._clients.remove_silent(self._retention)
-        await self._schedule.remove_old_runs(_RUNS_KEPT)
-        log.info("cleaned_up", removed_clients=removed)
-        return removed
+    async def _clean(self, *, at_least_since: timedelta) -> Cleaned | None:
+        """Clean up when it is the caller's turn, alone among all registries."""
+        async with self._pool.acquire() as connection, connection.transaction():
+            if not await connection.fetchval(self._queries["begin_cleanup"], at_least_since):
+                return None
+            cleaned = await self._clean_clients(connection)
+            await connection.execute(self._queries["remove_old_runs"], _RUNS_KEPT)
+            await connection.execute(self._queries["remove_old_minutes"], _MINUTES_KEPT)
+            await connection.execute(self._queries["fold_client_counts"])
+        log.info("cleaned_up", marked_inactive=cleaned.marked_inactive, removed_clients=cleaned.removed)
+        return cleaned
+
+    async def _clean_clients(self, connection: asyncpg.pool.PoolConnectionProxy) -> Cleaned:
+        marked = await connection.fetch(self._queries["mark_inactive"], self._silence.inactive_after)
+        rows = await connection.fetch(
+            self._queries["remove_silent"], self._silence.retention, self._silence.probe_interval_s
+        )
+        removed = [row["user_id"] for row in rows]
+        await connection.execute(
+            self._queries["abandon_parts"], removed, "unregistered", "the client was silent for too long"
+        )
+        return Cleaned(marked_inactive=len(marked), removed=len(removed))

@@ -1,28 +1,17 @@
-"""The client records in Postgres: registering, listing, forgetting."""
+"""The client records in Postgres: registering, listing, changing, forgetting."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
+from typing import Literal
 
 import asyncpg
 
 from services.registry.domain import ClientRecord, NewClient
 from services.registry.errors import UnknownClientError
-from shared.database import fetch_one
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ClientTotals:
-    """Numbers over all clients."""
-
-    registered: int
-    pending: int
-    failing: int
-    in_flight: int
-    lag_s: float
-    """How late the most overdue client is; 0 when none is."""
+Selection = Literal["failing", "inactive", "paused"]
+"""Clients that an operator may look for; each has an index, so that a page of few among many is found at once."""
 
 
 class Clients:
@@ -45,9 +34,10 @@ class Clients:
             UnknownClientError: there is no such client.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            if await connection.fetchval(self._queries["unregister"], user_id) is None:
-                raise UnknownClientError(user_id)
-            await connection.execute(self._queries["abandon_parts"], [user_id])
+            await self._change(connection, "unregister", user_id)
+            await connection.execute(
+                self._queries["abandon_parts"], [user_id], "unregistered", "the client was unregistered"
+            )
 
     async def get(self, user_id: str) -> ClientRecord:
         """All that is known of one client.
@@ -60,19 +50,39 @@ class Clients:
             raise UnknownClientError(user_id)
         return ClientRecord.of(row)
 
-    async def page(self, *, after: str, limit: int) -> list[ClientRecord]:
-        """The clients whose user id comes after `after`, in that order."""
-        return [ClientRecord.of(row) for row in await self._pool.fetch(self._queries["clients"], after, limit)]
+    async def page(self, *, after: str, limit: int, selection: Selection | None = None) -> list[ClientRecord]:
+        """The clients whose user id comes after `after`, in that order; all, or those of one selection."""
+        query = self._queries[f"clients_{selection}" if selection else "clients"]
+        return [ClientRecord.of(row) for row in await self._pool.fetch(query, after, limit)]
 
-    async def totals(self) -> ClientTotals:
-        """Numbers over all clients."""
-        row = await fetch_one(self._pool, self._queries["client_totals"])
-        return ClientTotals(**{**dict(row), "lag_s": max(0.0, row["lag_s"])})
+    async def set_interval(self, user_id: str, interval_s: int | None) -> None:
+        """Pull this client each `interval_s` seconds, None for the scheduler's interval.
 
-    async def remove_silent(self, retention: timedelta) -> int:
-        """Forget the clients that had no success for `retention`; how many."""
+        Raises:
+            UnknownClientError: there is no such client.
+        """
+        await self._change(self._pool, "set_own_interval", user_id, interval_s)
+
+    async def pause(self, user_id: str) -> None:
+        """Pull this client no more, until it is resumed; runs that wait for it count it as failed. May be repeated.
+
+        Raises:
+            UnknownClientError: there is no such client.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(self._queries["remove_silent"], retention)
-            users = [row["user_id"] for row in rows]
-            await connection.execute(self._queries["abandon_parts"], users)
-        return len(users)
+            await self._change(connection, "pause", user_id)
+            await connection.execute(self._queries["abandon_parts"], [user_id], "paused", "the client was paused")
+
+    async def resume(self, user_id: str) -> None:
+        """Pull this client again. May be repeated.
+
+        Raises:
+            UnknownClientError: there is no such client.
+        """
+        await self._change(self._pool, "resume", user_id)
+
+    async def _change(
+        self, connection: asyncpg.Pool | asyncpg.pool.PoolConnectionProxy, query: str, user_id: str, *values: object
+    ) -> None:
+        if await connection.fetchval(self._queries[query], user_id, *values) is None:
+            raise UnknownClientError(user_id)

@@ -27,9 +27,12 @@ class Dispatcher:
         self._publisher = publisher
         self._woken = asyncio.Event()
 
-    def wake(self) -> None:
-        """There may be a new demand."""
-        self._woken.set()
+    def wake(self, *, in_s: float = 0.0) -> None:
+        """There may be a new demand, now or in so many seconds."""
+        if in_s > 0:
+            asyncio.get_running_loop().call_later(in_s, self._woken.set)
+        else:
+            self._woken.set()
 
     async def run(self) -> None:
         """Until cancelled. A broker or database that is away is tried again each second."""
@@ -56,8 +59,10 @@ class Dispatcher:
         """
         claimed = await self._leases.claim_demanded()
         requests = [
-            PullRequested(since=since, targets=tuple(targets[start : start + PULLS_PER_REQUEST]))
-            for since, targets in claimed.items()
+            PullRequested(
+                since=asked.since, complete=asked.complete, targets=tuple(targets[start : start + PULLS_PER_REQUEST])
+            )
+            for asked, targets in claimed.items()
             for start in range(0, len(targets), PULLS_PER_REQUEST)
         ]
         results = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)

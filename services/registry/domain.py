@@ -8,14 +8,16 @@ from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, computed_field
 
 from shared.client_protocol import Registration, UtcDatetime
 
-RunKind = Literal["sync-all", "sync-recent", "sync-all-background"]
+RunKind = Literal["sync-all", "sync-recent", "sync-all-background", "sync-complete-state"]
+RunState = Literal["running", "finished", "cancelled"]
+ClientState = Literal["active", "failing", "inactive", "paused"]
 
-FAILURES_SHOWN: Final = 1_000
-"""Most failed clients that an answer about a run lists."""
+SHORTEST_INTERVAL_S: Final = 5
+LONGEST_INTERVAL_S: Final = 86_400
 
 
 def _split(url: str) -> SplitResult:
@@ -66,10 +68,17 @@ class ClientRecord(BaseModel):
     client_type: str
     capabilities: list[str]
     registered_at: UtcDatetime
+    state: ClientState
+    """`failing` since its last pull; `inactive`: without success for long, and only probed; `paused` by an operator."""
+    inactive_since: UtcDatetime | None
+    sync_interval_s: int | None
+    """Its own interval; null for the scheduler's."""
     in_flight: bool
     """Whether a pull of this client is under way."""
     next_pull_at: UtcDatetime
-    """Its next slot; while a pull is under way, when that is taken for lost."""
+    """When it is due; while a pull is under way, when that is taken for lost. Nothing is due while it is paused."""
+    next_slot_at: UtcDatetime
+    """Its next slot, where it is pulled as long as all is well."""
     last_pull_at: UtcDatetime | None
     last_success_at: UtcDatetime | None
     failures: int
@@ -85,7 +94,15 @@ class ClientRecord(BaseModel):
     @classmethod
     def of(cls, row: Any) -> ClientRecord:
         """From a row of `registry.clients`."""
-        return cls.model_validate({**dict(row), "in_flight": row["pull_id"] is not None})
+        return cls.model_validate({**dict(row), "in_flight": row["pull_id"] is not None, "state": _state_of(row)})
+
+
+def _state_of(row: Any) -> ClientState:
+    if row["paused"]:
+        return "paused"
+    if row["inactive_since"] is not None:
+        return "inactive"
+    return "failing" if row["failures"] > 0 else "active"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,14 +114,29 @@ class Scheduler:
     last_cleanup: datetime | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """A client that a run could not pull, or could not tell."""
+class RunClient(BaseModel):
+    """One client's part of a run."""
+
+    model_config = ConfigDict(frozen=True)
 
     user_id: str
     client_url: str
-    reason: str
+    settled_at: UtcDatetime | None
+    """Null while the run waits for it."""
+    stored: int
+    """Captures that were stored for the first time."""
+    reason: str | None
+    """Why it failed; null when it did not."""
     error: str | None
+    missing: int
+    """Of a complete run: captures that the client has and that were not stored. They are now."""
+    unknown: int
+    """Of a complete run: captures that were stored and that the client does not have (any more)."""
+    deleted: int
+    """How many of these were deleted here."""
+    missing_examples: list[str]
+    unknown_examples: list[str]
+    """The first of their ids."""
 
     def __str__(self) -> str:
         """One line for an operator."""
@@ -119,17 +151,50 @@ class Run(BaseModel):
     run_id: UUID
     kind: RunKind
     since: UtcDatetime | None
+    delete_unknown: bool
     created_at: UtcDatetime
     finished_at: UtcDatetime | None
+    elapsed_s: float
+    """From its start to its end, or until now."""
     requested: int
     """Clients that it is over."""
     settled: int
     """Clients that are done, well or not."""
     failed: int
+    cancelled: int
+    """Clients that were not done when it was cancelled."""
     stored: int
     """Captures that it stored."""
+    missing: int
+    unknown: int
+    deleted: int
+    """Of a complete run, over all clients: see RunClient."""
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
-    def processing_time_s(self) -> float:
-        """From its start to its end; 0 while it goes on."""
-        return (self.finished_at - self.created_at).total_seconds() if self.finished_at else 0.0
+    def state(self) -> RunState:
+        """Whether it goes on."""
+        if self.finished_at is None:
+            return "running"
+        return "cancelled" if self.cancelled else "finished"
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def rate_per_s(self) -> float:
+        """Clients settled each second, on the average so far."""
+        return round(self.settled / self.elapsed_s, 3) if self.elapsed_s > 0 else 0.0
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def time_left_s(self) -> float | None:
+        """How long it takes yet at that rate; null as long as nothing can be said."""
+        if self.finished_at is not None:
+            return 0.0
+        return round((self.requested - self.settled) / self.rate_per_s, 1) if self.rate_per_s else None
+
+
+class RunProgress(Run):
+    """A run, and why clients failed."""
+
+    failed_by_reason: dict[str, int]
+    """Clients, by the reason of their failure."""

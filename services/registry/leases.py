@@ -1,39 +1,61 @@
-"""Leases on clients in Postgres: handing them out, ending them. See `queries.sql` for the rules."""
+"""Leases on clients in Postgres: handing them out, ending them. See `queries/leases.sql` for the rules."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Final
 
 import asyncpg
 
 from shared.database import fetch_one
-from shared.messages import PullOutcome, PullTarget
+from shared.messages import CompletePull, PullOutcome, PullTarget
+
+COMPLETE_IN_FLIGHT: Final = 100
+"""Most leases at once for complete runs: such an answer is large, and nobody waits for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTimes:
+    """How long a lease lasts, and how long a client that failed is left alone."""
+
+    lease: timedelta
+    backoff_cap_s: int
+    probe_interval_s: int
+    """Between two pulls of an inactive client, more or less."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a demanded pull shall read: pending captures newer than `since`, or everything."""
+
+    since: datetime | None = None
+    complete: CompletePull | None = None
 
 
 class Leases:
     """A client has one lease at most; every pull that ends is settled once, whatever is repeated."""
 
-    def __init__(
-        self, *, pool: asyncpg.Pool, queries: Mapping[str, str], lease: timedelta, in_flight: int, backoff_cap_s: int
-    ) -> None:
+    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str], in_flight: int, times: LeaseTimes) -> None:
         self._pool = pool
         self._queries = queries
-        self._lease = lease
         self._in_flight = in_flight
-        self._backoff_cap_s = backoff_cap_s
+        self._times = times
 
     async def claim_due(self, limit: int) -> list[PullTarget]:
         """Lease up to `limit` clients that are due; none while the timer is stopped."""
-        return [_target(row) for row in await self._pool.fetch(self._queries["claim_due"], limit, self._lease)]
+        return [_target(row) for row in await self._pool.fetch(self._queries["claim_due"], limit, self._times.lease)]
 
-    async def claim_demanded(self) -> dict[datetime | None, list[PullTarget]]:
-        """Lease the clients that someone wants pulled, by the time that their pull shall go back to."""
-        rows = await self._pool.fetch(self._queries["claim_demanded"], self._in_flight, self._lease)
-        targets: dict[datetime | None, list[PullTarget]] = {}
-        for row in rows:
-            targets.setdefault(row["pull_since"], []).append(_target(row))
+    async def claim_demanded(self) -> dict[Asked, list[PullTarget]]:
+        """Lease the clients that someone wants pulled, by what their pulls shall read."""
+        targets: dict[Asked, list[PullTarget]] = {}
+        for row in await self._pool.fetch(self._queries["claim_demanded"], self._in_flight, self._times.lease):
+            targets.setdefault(Asked(since=row["pull_since"]), []).append(_target(row))
+        for row in await self._pool.fetch(self._queries["claim_complete"], COMPLETE_IN_FLIGHT, self._times.lease):
+            complete = CompletePull(asked_at=row["claimed_at"], delete_unknown=row["delete_unknown"])
+            target = _target(row).model_copy(update={"after": row["compared_until"]})
+            targets.setdefault(Asked(complete=complete), []).append(target)
         return targets
 
     async def release(self, targets: Sequence[PullTarget]) -> None:
@@ -50,8 +72,10 @@ class Leases:
             [outcome.reason for outcome in outcomes],
             [outcome.error for outcome in outcomes],
             [outcome.duration_s for outcome in outcomes],
+            [outcome.difference.model_dump_json() if outcome.difference else None for outcome in outcomes],
         ]
-        row = await fetch_one(self._pool, self._queries["settle"], *columns, self._backoff_cap_s)
+        times = (self._times.backoff_cap_s, self._times.probe_interval_s)
+        row = await fetch_one(self._pool, self._queries["settle"], *columns, *times)
         return bool(row["demanded"])
 
 

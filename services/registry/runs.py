@@ -5,15 +5,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 from uuid import UUID
 
 import asyncpg
 
-from services.registry.domain import Failure, Run, RunKind
-from services.registry.errors import UnknownRunError
+from services.registry.domain import Run, RunClient, RunKind, RunProgress
+from services.registry.errors import RefusedError, UnknownRunError
 
 _POLL_S: Final = 0.05
+
+RunOutcome = Literal["waiting", "failed", "differing"]
+"""Clients of a run that an operator may look for."""
+
+
+class CompleteRunUnderWayError(RefusedError):
+    """There is one complete run at a time: two would compare the same clients with different orders."""
+
+    status = 409
+
+
+class RunFinishedError(RefusedError):
+    """It can't be cancelled any more."""
+
+    status = 409
 
 
 class Runs:
@@ -24,12 +39,40 @@ class Runs:
         self._queries = queries
 
     async def start(self, kind: RunKind, *, since: datetime | None) -> UUID:
-        """Demand a pull of every registered client. Over no clients the run is finished at once."""
+        """Demand a pull of every client that is not paused. Over no clients the run is finished at once.
+
+        Runs at the same time share the pulls that they have in common.
+        """
         async with self._pool.acquire() as connection, connection.transaction():
-            run_id: UUID = await connection.fetchval(self._queries["start_run"], kind, since)
-            await connection.execute(self._queries["add_run_clients"], run_id)
-            await connection.execute(self._queries["count_run_clients"], run_id)
+            run_id = await self._start(connection, kind, since, delete_unknown=False)
             await connection.execute(self._queries["demand_run_clients"], run_id, since)
+        return run_id
+
+    async def start_complete(self, *, delete_unknown: bool) -> UUID:
+        """Begin to compare everything that each client has with what is stored.
+
+        Raises:
+            CompleteRunUnderWayError: there is such a run already.
+        """
+        try:
+            async with self._pool.acquire() as connection, connection.transaction():
+                return await self._start(connection, "sync-complete-state", None, delete_unknown=delete_unknown)
+        except asyncpg.UniqueViolationError as error:
+            other = await self._pool.fetchval(self._queries["open_complete_run"])
+            message = f"A complete run is under way already ({other}): wait for its end, or cancel it."
+            raise CompleteRunUnderWayError(message) from error
+
+    async def _start(
+        self,
+        connection: asyncpg.pool.PoolConnectionProxy,
+        kind: RunKind,
+        since: datetime | None,
+        *,
+        delete_unknown: bool,
+    ) -> UUID:
+        run_id: UUID = await connection.fetchval(self._queries["start_run"], kind, since, delete_unknown)
+        await connection.execute(self._queries["add_run_clients"], run_id)
+        await connection.execute(self._queries["count_run_clients"], run_id)
         return run_id
 
     async def get(self, run_id: UUID) -> Run:
@@ -44,10 +87,22 @@ class Runs:
             raise UnknownRunError(message)
         return Run.model_validate(dict(row))
 
-    async def failures(self, run_id: UUID, *, limit: int) -> list[Failure]:
-        """The clients that failed, by user id."""
-        rows = await self._pool.fetch(self._queries["run_failures"], run_id, limit)
-        return [Failure(**dict(row)) for row in rows]
+    async def progress(self, run_id: UUID) -> RunProgress:
+        """How far it is, and why clients failed. Raises as `get` does."""
+        run = await self.get(run_id)
+        reasons = await self._pool.fetch(self._queries["run_failure_reasons"], run_id)
+        return RunProgress(**dict(run), failed_by_reason={row["reason"]: row["clients"] for row in reasons})
+
+    async def page(self, *, before: UUID | None, limit: int) -> list[Run]:
+        """Runs that started before that one, the latest first."""
+        return [Run.model_validate(dict(row)) for row in await self._pool.fetch(self._queries["runs"], before, limit)]
+
+    async def clients(
+        self, run_id: UUID, *, after: str, limit: int, outcome: RunOutcome | None = None
+    ) -> list[RunClient]:
+        """The run's clients whose user id comes after `after`, in that order; all, or those of one outcome."""
+        query = self._queries[f"run_clients_{outcome}" if outcome else "run_clients"]
+        return [RunClient.model_validate(dict(row)) for row in await self._pool.fetch(query, run_id, after, limit)]
 
     async def wait(self, run_id: UUID, *, at_most_s: float) -> Run:
         """The run when it is finished, or as it is after `at_most_s` seconds.
@@ -60,3 +115,20 @@ class Runs:
             if run.finished_at is not None or asyncio.get_running_loop().time() >= deadline:
                 return run
             await asyncio.sleep(_POLL_S)
+
+    async def cancel(self, run_id: UUID) -> None:
+        """End the run: what it still waits for is no longer demanded; pulls under way end, and what they store stays.
+
+        Raises:
+            UnknownRunError: there is no such run.
+            RunFinishedError: it ended before.
+        """
+        await self.get(run_id)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(self._queries["lock_waiting_clients"], run_id)
+            parts = await connection.fetch(self._queries["cancel_parts"], run_id)
+            users = [row["user_id"] for row in parts]
+            await connection.execute(self._queries["withdraw_demands"], run_id, users)
+            if await connection.fetchval(self._queries["cancel_run"], run_id, len(users)) is None:
+                message = f"The run {run_id} has ended already."
+                raise RunFinishedError(message)

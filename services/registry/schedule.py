@@ -1,9 +1,8 @@
-"""The timer's settings and the cleanup's turn, kept in Postgres."""
+"""The timer's settings, kept in Postgres, so that they hold for every replica and after a restart."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
 
 import asyncpg
 
@@ -12,7 +11,7 @@ from shared.database import fetch_one
 
 
 class Schedule:
-    """The timer's settings, kept in Postgres, so that they hold for every replica and after a restart."""
+    """Every method is one transaction; pullers see it at their next claim."""
 
     def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str]) -> None:
         self._pool = pool
@@ -31,13 +30,5 @@ class Schedule:
         await self._pool.execute(self._queries["set_running"], running)
 
     async def set_interval(self, interval_s: int) -> None:
-        """Pull every client each `interval_s` seconds from now on."""
+        """Pull every client each `interval_s` seconds from now on, but for those that have an interval of their own."""
         await self._pool.execute(self._queries["set_interval"], interval_s)
-
-    async def begin_cleanup(self, *, at_least_since: timedelta) -> bool:
-        """Whether the caller, alone among all registries, shall clean up now."""
-        return bool(await self._pool.fetchval(self._queries["begin_cleanup"], at_least_since))
-
-    async def remove_old_runs(self, age: timedelta) -> None:
-        """Forget the runs that ended longer ago than `age`."""
-        await self._pool.execute(self._queries["remove_old_runs"], age)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Annotated
 
 from pydantic import Field
@@ -28,18 +27,14 @@ class RegistrySettings(ServiceSettings):
     """Most seconds between two pulls of a client that fails."""
     pull_sync_in_flight: Annotated[int, Field(ge=1)] = 2_000
     """Most leases at once while pulls on demand are handed out."""
+    pull_sync_inactive_after: Annotated[int, Field(ge=60, le=86_400 * 365)] = 86_400
+    """Seconds without success after which a client that fails is taken for gone, and only probed."""
+    pull_sync_probe_interval: Annotated[int, Field(ge=5, le=86_400)] = 3_600
+    """Seconds between two pulls of an inactive client, more or less."""
+    pull_sync_nudge_spacing: Seconds = 1.0
+    """Least seconds between two pulls of a client for its nudges."""
     pull_sync_cleanup_interval: Annotated[int, Field(ge=60)] = 3_600
     pull_sync_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
-
-    @property
-    def lease(self) -> timedelta:
-        """How long a pull may take, all included."""
-        return timedelta(seconds=self.pull_sync_lease)
-
-    @property
-    def retention(self) -> timedelta:
-        """How long a silent client is kept."""
-        return timedelta(days=self.pull_sync_retention_days)

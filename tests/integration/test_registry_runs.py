@@ -13,10 +13,11 @@ from uuid import UUID
 import asyncpg
 import pytest
 
+from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.domain import NewClient, Run
 from services.registry.errors import UnknownRunError
-from services.registry.leases import Leases
+from services.registry.leases import Leases, LeaseTimes
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from shared.database import make_pool
@@ -43,9 +44,20 @@ class Registry:
         self.pool = pool
         self.clients = Clients(pool=pool, queries=QUERIES)
         self.schedule = Schedule(pool=pool, queries=QUERIES)
+        self.cleanup = Cleanup(
+            pool=pool,
+            queries=QUERIES,
+            interval=timedelta(hours=1),
+            silence=SilenceLimits(
+                inactive_after=timedelta(days=1), probe_interval_s=3_600, retention=timedelta(days=30)
+            ),
+        )
         self.runs = Runs(pool=pool, queries=QUERIES)
         self.leases = Leases(
-            pool=pool, queries=QUERIES, lease=timedelta(seconds=120), in_flight=10_000, backoff_cap_s=900
+            pool=pool,
+            queries=QUERIES,
+            in_flight=10_000,
+            times=LeaseTimes(lease=timedelta(seconds=120), backoff_cap_s=900, probe_interval_s=3_600),
         )
 
     async def register(self, *users: str) -> None:
@@ -116,7 +128,7 @@ class StartingRun:
 async def starting_run(registry: Registry) -> AsyncIterator[StartingRun]:
     """A full run that has its parts; on leaving it is committed. The pulls are demanded when the test says so."""
     async with registry.pool.acquire() as connection, connection.transaction():
-        run_id: UUID = await connection.fetchval(QUERIES["start_run"], "sync-all", None)
+        run_id: UUID = await connection.fetchval(QUERIES["start_run"], "sync-all", None, False)
         await connection.execute(QUERIES["add_run_clients"], run_id)
         await connection.execute(QUERIES["count_run_clients"], run_id)
         yield StartingRun(run_id, connection)
@@ -152,7 +164,7 @@ async def test_a_run_ends_when_each_client_has_settled(registry: Registry) -> No
     assert figures(run) == (3, 3, 1, 5)
     assert run.finished_at is not None
     assert run.finished_at > run.created_at
-    [failure] = await registry.runs.failures(run_id, limit=10)
+    [failure] = await registry.runs.clients(run_id, after="", limit=10, outcome="failed")
     assert (failure.user_id, failure.client_url, failure.reason) == ("misty", "http://misty:3001", "timeout")
 
 
@@ -201,13 +213,13 @@ async def test_a_limited_pull_does_not_settle_a_full_run(registry: Registry) -> 
     """A full run that starts during a pull of recent captures gets a full pull of its own."""
     await registry.register("ash")
     recent = await registry.runs.start("sync-recent", since=RECENT)
-    [(since, [limited])] = (await registry.leases.claim_demanded()).items()
-    assert since == RECENT
+    [(asked, [limited])] = (await registry.leases.claim_demanded()).items()
+    assert asked.since == RECENT
     full = await registry.runs.start("sync-all", since=None)
     await registry.leases.settle([outcome(limited)])
     assert (await registry.is_open(recent), await registry.is_open(full)) == (False, True)
-    [(since, [target])] = (await registry.leases.claim_demanded()).items()
-    assert since is None
+    [(asked, [target])] = (await registry.leases.claim_demanded()).items()
+    assert asked.since is None
     await registry.leases.settle([outcome(target)])
     assert not await registry.is_open(full)
 
@@ -217,8 +229,8 @@ async def test_a_pull_from_further_back_settles_a_limited_run(registry: Registry
     await registry.register("ash")
     hours = [RECENT - timedelta(hours=n) for n in (2, 1, 3)]
     runs = [await registry.runs.start("sync-all", since=since) for since in hours]
-    [(since, [target])] = (await registry.leases.claim_demanded()).items()
-    assert since == min(hours)
+    [(asked, [target])] = (await registry.leases.claim_demanded()).items()
+    assert asked.since == min(hours)
     await registry.leases.settle([outcome(target)])
     assert [await registry.is_open(run) for run in runs] == [False] * 3
     await registry.pool.execute("UPDATE registry.clients SET demanded_at = now(), demanded_since = $1", RECENT)
@@ -250,8 +262,8 @@ async def test_a_client_with_more_keeps_its_part_open(registry: Registry) -> Non
     for page in range(3):
         assert await registry.leases.settle([outcome(ash, stored=10, more_pending=True)]) is True
         assert figures(await registry.runs.get(run_id)) == (2, 1, 0, 1 + 10 * (page + 1))
-        [(since, [ash])] = (await registry.leases.claim_demanded()).items()
-        assert since == RECENT
+        [(asked, [ash])] = (await registry.leases.claim_demanded()).items()
+        assert asked.since == RECENT
     assert await registry.leases.settle([outcome(ash, stored=5)]) is False
     assert figures(await registry.runs.get(run_id)) == (2, 2, 0, 36)
     assert not await registry.is_open(run_id)
@@ -296,7 +308,7 @@ async def test_unregistering_settles_what_waits_for_the_client(registry: Registr
     await registry.clients.unregister("ash")
     await registry.leases.settle([outcome(ash, stored=1)])
     assert figures(await registry.runs.get(run_id)) == (2, 2, 1, 1)
-    [failure] = await registry.runs.failures(run_id, limit=10)
+    [failure] = await registry.runs.clients(run_id, after="", limit=10, outcome="failed")
     assert (failure.user_id, failure.reason) == ("ash", "unregistered")
     assert not await registry.is_open(run_id)
 
@@ -305,12 +317,13 @@ async def test_removing_silent_clients_settles_what_waits_for_them(registry: Reg
     """Only who had no success for the whole retention goes, and no run waits for him."""
     await registry.register("silent", "new", "lively")
     await registry.pool.execute(
-        """UPDATE registry.clients SET updated_at = now() - interval '40 days',
-               last_success_at = CASE user_id WHEN 'lively' THEN now() - interval '1 day' END
+        """UPDATE registry.clients SET updated_at = now() - interval '40 days', failures = 50,
+               last_success_at = CASE user_id WHEN 'lively' THEN now() - interval '2 days' END,
+               last_pull_at = now() - interval '1 hour'
            WHERE user_id <> 'new'"""
     )
     run_id = await registry.runs.start("sync-all", since=None)
-    assert await registry.clients.remove_silent(timedelta(days=30)) == 1
+    assert (await registry.cleanup.now()).removed == 1
     assert [client.user_id for client in await registry.clients.page(after="", limit=10)] == ["lively", "new"]
     assert figures(await registry.runs.get(run_id)) == (3, 1, 1, 0)
     await registry.finish()
@@ -392,7 +405,7 @@ async def test_old_runs_are_forgotten_and_open_ones_kept(registry: Registry) -> 
     await registry.pool.execute("UPDATE registry.sync_runs SET finished_at = now() - interval '8 days'")
     going_on = await registry.runs.start("sync-all", since=None)
     await registry.pool.execute("UPDATE registry.sync_runs SET created_at = now() - interval '9 days'")
-    await registry.schedule.remove_old_runs(timedelta(days=7))
+    await registry.cleanup.now()
     with pytest.raises(UnknownRunError):
         await registry.runs.get(done)
     assert await registry.is_open(going_on)

@@ -14,7 +14,7 @@ import pytest
 
 from services.registry.clients import Clients
 from services.registry.domain import NewClient
-from services.registry.leases import Leases
+from services.registry.leases import Asked, Leases, LeaseTimes
 from services.registry.schedule import Schedule
 from shared.database import make_pool
 from shared.messages import Outcome, PullOutcome, PullTarget, Reason
@@ -23,6 +23,8 @@ from shared.sql import load_queries
 INTERVAL_S = 30
 LEASE = timedelta(seconds=120)
 BACKOFF_CAP_S = 900
+PROBE_INTERVAL_S = 3_600
+TIMES = LeaseTimes(lease=LEASE, backoff_cap_s=BACKOFF_CAP_S, probe_interval_s=PROBE_INTERVAL_S)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 31, 12, 0, 7, 123456, tzinfo=UTC)
 
@@ -50,9 +52,8 @@ def leases(pool: asyncpg.Pool) -> Leases:
     return Leases(
         pool=pool,
         queries=load_queries("services.registry"),
-        lease=LEASE,
         in_flight=10_000,
-        backoff_cap_s=BACKOFF_CAP_S,
+        times=TIMES,
     )
 
 
@@ -354,8 +355,8 @@ async def test_a_client_with_more_is_wanted_again_at_once(clients: Clients, pool
     await register(clients, "ash")
     [target] = await leases.claim_due(1)
     assert await leases.settle([outcome(target, more_pending=True)]) is True
-    [(since, [again])] = (await leases.claim_demanded()).items()
-    assert (since, again.user_id) == (None, "ash")
+    [(asked, [again])] = (await leases.claim_demanded()).items()
+    assert (asked, again.user_id) == (Asked(), "ash")
     assert await leases.settle([outcome(again)]) is False
     assert await leases.claim_demanded() == {}
     assert (await record(pool))["demanded_at"] is None
@@ -378,21 +379,21 @@ async def test_a_stopped_timer_hands_out_nothing(clients: Clients, schedule: Sch
     [target] = await leases.claim_due(10)
     await schedule.set_running(running=False)
     await leases.settle([outcome(target, more_pending=True)])
-    assert len((await leases.claim_demanded())[None]) == 1
+    assert len((await leases.claim_demanded())[Asked()]) == 1
 
 
 async def test_demands_are_bounded_by_the_leases_that_are_out(pool: asyncpg.Pool) -> None:
     """With room for ten, ten are handed out, and the next when some have settled."""
     queries = load_queries("services.registry")
-    leases = Leases(pool=pool, queries=queries, lease=LEASE, in_flight=10, backoff_cap_s=BACKOFF_CAP_S)
+    leases = Leases(pool=pool, queries=queries, in_flight=10, times=TIMES)
     await register_many(pool, 25)
     await pool.execute("UPDATE registry.clients SET demanded_at = now() - interval '1 minute'")
-    first = (await leases.claim_demanded())[None]
+    first = (await leases.claim_demanded())[Asked()]
     assert (len(first), await leases.claim_demanded()) == (10, {})
     await leases.settle([outcome(target) for target in first[:4]])
-    assert len((await leases.claim_demanded())[None]) == 4
+    assert len((await leases.claim_demanded())[Asked()]) == 4
     await let_lease_end(pool)
-    assert len((await leases.claim_demanded())[None]) == 10
+    assert len((await leases.claim_demanded())[Asked()]) == 10
 
 
 async def test_a_released_lease_is_free_and_its_demand_stays(
@@ -401,9 +402,9 @@ async def test_a_released_lease_is_free_and_its_demand_stays(
     """What could not be asked for is claimed again, as if nothing had been."""
     await register(clients, "ash")
     await pool.execute("UPDATE registry.clients SET demanded_at = now()")
-    [first] = (await leases.claim_demanded())[None]
+    [first] = (await leases.claim_demanded())[Asked()]
     await leases.release([first])
-    [again] = (await leases.claim_demanded())[None]
+    [again] = (await leases.claim_demanded())[Asked()]
     assert again.pull_id != first.pull_id
     assert again.lease_expires_at - (await record(pool))["claimed_at"] == LEASE
 

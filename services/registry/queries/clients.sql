@@ -1,8 +1,8 @@
--- Client records: registering, looking, forgetting. In all queries of this folder, times are the database's, so that
--- replicas need no common clock of their own.
+-- Client records: registering, looking, changing, forgetting. In all queries of this folder, times are the database's, so
+-- that replicas need no common clock of their own, and clients are locked in the order of their ids.
 
 -- name: register
--- A known client keeps its history and its lease; it is due at once, whatever went wrong before.
+-- A known client keeps its history, its lease and its pause; else it is due at once, whatever went wrong before.
 INSERT INTO registry.clients AS c (user_id, client_url, client_type, capabilities)
 VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id) DO UPDATE SET
@@ -11,24 +11,75 @@ ON CONFLICT (user_id) DO UPDATE SET
     capabilities = excluded.capabilities,
     updated_at = now(),
     failures = 0,
+    inactive_since = NULL,
     next_pull_at = CASE WHEN c.pull_id IS NULL THEN now() ELSE c.next_pull_at END
 RETURNING (xmax = 0) AS is_new;
 
 -- name: unregister
--- Runs that still wait for the client are told that it is gone.
 DELETE FROM registry.clients WHERE user_id = $1 RETURNING user_id;
 
 -- name: client
-SELECT * FROM registry.clients WHERE user_id = $1;
+SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
+FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id = $1;
 
 -- name: clients
 -- One page, by user id.
-SELECT * FROM registry.clients WHERE user_id > $1 ORDER BY user_id LIMIT $2;
+SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
+FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id > $1 ORDER BY c.user_id LIMIT $2;
 
--- name: client_totals
-SELECT count(*) AS registered,
-       coalesce(sum(pending), 0)::bigint AS pending,
-       count(*) FILTER (WHERE failures > 0) AS failing,
-       count(*) FILTER (WHERE pull_id IS NOT NULL) AS in_flight,
-       coalesce(extract(epoch FROM now() - min(next_pull_at) FILTER (WHERE pull_id IS NULL)), 0)::float8 AS lag_s
-FROM registry.clients;
+-- name: clients_failing
+SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
+FROM registry.clients AS c, registry.scheduler AS s
+WHERE c.user_id > $1 AND c.failures > 0 AND c.inactive_since IS NULL AND NOT c.paused ORDER BY c.user_id LIMIT $2;
+
+-- name: clients_inactive
+SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
+FROM registry.clients AS c, registry.scheduler AS s
+WHERE c.user_id > $1 AND c.inactive_since IS NOT NULL AND NOT c.paused ORDER BY c.user_id LIMIT $2;
+
+-- name: clients_paused
+SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
+FROM registry.clients AS c, registry.scheduler AS s
+WHERE c.user_id > $1 AND c.paused ORDER BY c.user_id LIMIT $2;
+
+-- name: set_own_interval
+-- Null for the scheduler's. A client that waits for its slot moves to that in the new interval.
+UPDATE registry.clients AS c SET
+    sync_interval_s = $2,
+    next_pull_at = CASE
+        WHEN c.pull_id IS NULL AND c.failures = 0 AND c.next_pull_at > now()
+            THEN registry.next_slot(c.user_id, coalesce($2, s.sync_interval_s), now())
+        ELSE c.next_pull_at
+    END
+FROM registry.scheduler AS s WHERE c.user_id = $1
+RETURNING c.user_id;
+
+-- name: pause
+-- A pull under way still ends; what was demanded is demanded no more.
+UPDATE registry.clients SET paused = true, demanded_at = NULL, demanded_since = NULL WHERE user_id = $1 RETURNING user_id;
+
+-- name: resume
+-- It is due at once, if its slot came meanwhile; the time of the pause does not count as silence.
+UPDATE registry.clients SET paused = false, updated_at = CASE WHEN paused THEN now() ELSE updated_at END
+WHERE user_id = $1 RETURNING user_id;
+
+-- name: nudge
+-- The first nudge makes the client due now. One that comes within the spacing books a single pull for its end, and while
+-- that is booked, others change nothing: it will begin later than they came.
+WITH client AS (
+    SELECT c.user_id, c.nudged_at, c.paused, s.running, clock_timestamp() AS asked_at
+    FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id = $1 FOR UPDATE OF c
+),
+nudged AS (
+    UPDATE registry.clients AS c SET
+        nudged_at = greatest(n.asked_at, n.nudged_at + $2::interval),
+        demanded_at = greatest(c.demanded_at, n.asked_at, n.nudged_at + $2::interval),
+        demanded_since = NULL
+    FROM client AS n
+    WHERE c.user_id = n.user_id AND n.running AND NOT n.paused AND coalesce(n.nudged_at <= n.asked_at, true)
+    RETURNING c.nudged_at
+)
+SELECT c.running, c.paused, (SELECT count(*) > 0 FROM nudged) AS accepted,
+       coalesce((SELECT nudged_at FROM nudged), c.nudged_at) AS due_at,
+       extract(epoch FROM coalesce((SELECT nudged_at FROM nudged), c.nudged_at) - c.asked_at)::float8 AS due_in_s
+FROM client AS c;

@@ -1,17 +1,18 @@
 -- Leases: who may pull a client, until when, and what became of it.
+-- A lease that ended without a settlement makes the next one twice as long, up to 32 times: when what is stored can't be
+-- settled for hours, the queue does not fill with copies.
 
 -- name: claim_due
 -- Hands out a lease on each client that is due, oldest slot first; concurrent claims never get the same client.
--- A lease that ended without a settlement makes the next one twice as long, up to 32 times: when what is stored can't
--- be settled for hours, the queue does not fill with copies.
 WITH due AS (
     SELECT user_id FROM registry.clients
-    WHERE next_pull_at <= now() AND (SELECT running FROM registry.scheduler)
+    WHERE next_pull_at <= now() AND NOT paused AND (SELECT running FROM registry.scheduler)
     ORDER BY next_pull_at LIMIT $1 FOR UPDATE SKIP LOCKED
 )
 UPDATE registry.clients AS c SET
     pull_id = gen_random_uuid(),
     pull_since = NULL,
+    pull_run = NULL,
     claimed_at = now(),
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
@@ -19,10 +20,11 @@ FROM due WHERE c.user_id = due.user_id
 RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at;
 
 -- name: claim_demanded
--- The same for pulls that someone demanded, bounded by how many leases may be out in all; oldest demand first.
+-- The same for pulls that someone demanded, bounded by how many leases may be out in all; oldest demand first. A demand
+-- may be for a moment that is still to come.
 WITH due AS (
     SELECT user_id FROM registry.clients
-    WHERE demanded_at IS NOT NULL AND (pull_id IS NULL OR next_pull_at <= now())
+    WHERE demanded_at <= clock_timestamp() AND NOT paused AND (pull_id IS NULL OR next_pull_at <= now())
     ORDER BY demanded_at
     LIMIT greatest(0, $1 - (SELECT count(*) FROM registry.clients WHERE pull_id IS NOT NULL AND next_pull_at > now()))
     FOR UPDATE SKIP LOCKED
@@ -30,50 +32,83 @@ WITH due AS (
 UPDATE registry.clients AS c SET
     pull_id = gen_random_uuid(),
     pull_since = c.demanded_since,
+    pull_run = NULL,
     claimed_at = now(),
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
 FROM due WHERE c.user_id = due.user_id
 RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at, c.pull_since;
 
+-- name: claim_complete
+-- The same for the clients that a complete run still waits for, each from where its comparison stands.
+WITH due AS (
+    SELECT c.user_id, p.run_id, p.compared_until, r.delete_unknown
+    FROM registry.sync_runs AS r
+    JOIN registry.sync_run_clients AS p USING (run_id)
+    JOIN registry.clients AS c USING (user_id)
+    WHERE r.kind = 'sync-complete-state' AND r.finished_at IS NULL AND p.settled_at IS NULL
+      AND NOT c.paused AND (c.pull_id IS NULL OR c.next_pull_at <= now())
+    ORDER BY p.user_id
+    LIMIT greatest(0, $1 - (SELECT count(*) FROM registry.clients WHERE pull_run IS NOT NULL AND next_pull_at > now()))
+    FOR UPDATE OF c SKIP LOCKED
+)
+UPDATE registry.clients AS c SET
+    pull_id = gen_random_uuid(),
+    pull_since = NULL,
+    pull_run = due.run_id,
+    claimed_at = now(),
+    leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
+    next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
+FROM due WHERE c.user_id = due.user_id
+RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at, c.claimed_at,
+          due.compared_until, due.delete_unknown;
+
 -- name: release
--- Gives leases back whose pull was never asked for; the demand stays.
+-- Gives leases back whose pull was never asked for; the client is due again, and a demand stays.
 WITH held AS (
     SELECT user_id FROM registry.clients WHERE pull_id = ANY($1::uuid[]) ORDER BY user_id FOR UPDATE
 )
-UPDATE registry.clients AS c SET pull_id = NULL, next_pull_at = now() FROM held WHERE c.user_id = held.user_id;
+UPDATE registry.clients AS c SET pull_id = NULL, pull_run = NULL, next_pull_at = now()
+FROM held WHERE c.user_id = held.user_id;
 
 -- name: settle
 -- Ends leases. A pull that no longer holds its client's lease changes nothing, so a repeated outcome does no harm.
 -- A run's part is settled by the first pull that began after the run and read at least as far back as the run asks,
--- whoever asked for that pull; it stays open while the client has more.
+-- whoever asked for that pull; it stays open while the client has more. A part of a complete run is settled by the pulls
+-- that were made for it, and those settle nothing else.
 WITH outcomes AS (
     SELECT DISTINCT ON (pull_id) * FROM unnest(
-        $1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::float8[]
-    ) AS t (pull_id, stored, pending, more_pending, reason, error, duration_s)
+        $1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::float8[], $8::jsonb[]
+    ) AS t (pull_id, stored, pending, more_pending, reason, error, duration_s, difference)
 ),
 held AS (
-    SELECT c.user_id, c.claimed_at, c.pull_since, c.demanded_at, o.*,
-           o.more_pending AND o.reason IS NULL AS goes_on,
-           c.demanded_at > c.claimed_at AS demanded_since_then
+    SELECT c.user_id, c.claimed_at, c.pull_since, c.pull_run, o.*,
+           o.reason IS NULL AND CASE
+               WHEN c.pull_run IS NULL THEN o.more_pending ELSE o.difference ->> 'until' IS NOT NULL
+           END AS goes_on,
+           coalesce(c.demanded_at > c.claimed_at, false) AS demanded_since_then
     FROM registry.clients AS c JOIN outcomes AS o USING (pull_id)
     ORDER BY c.user_id FOR UPDATE OF c
 ),
 clients AS (
     UPDATE registry.clients AS c SET
         pull_id = NULL,
+        pull_run = NULL,
         leases_lost = 0,
         failures = CASE WHEN h.reason IS NULL THEN 0 ELSE c.failures + 1 END,
+        inactive_since = CASE WHEN h.reason IS NOT NULL THEN c.inactive_since END,
         next_pull_at = CASE
-            WHEN h.reason IS NULL THEN registry.next_slot(c.user_id, s.sync_interval_s, now())
-            ELSE now() + registry.backoff(c.failures + 1, s.sync_interval_s, $8)
+            WHEN h.reason IS NULL
+                THEN registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now())
+            WHEN c.inactive_since IS NOT NULL THEN now() + make_interval(secs => $10 * (0.75 + random() / 2))
+            ELSE now() + registry.backoff(c.failures + 1, coalesce(c.sync_interval_s, s.sync_interval_s), $9)
         END,
         demanded_at = CASE
-            WHEN h.demanded_since_then THEN c.demanded_at
+            WHEN h.pull_run IS NOT NULL OR h.demanded_since_then THEN c.demanded_at
             WHEN h.goes_on THEN now()
         END,
         demanded_since = CASE
-            WHEN NOT h.goes_on THEN c.demanded_since
+            WHEN h.pull_run IS NOT NULL OR NOT h.goes_on THEN c.demanded_since
             WHEN h.demanded_since_then THEN registry.earlier(c.demanded_since, c.pull_since)
             ELSE c.pull_since
         END,
@@ -82,7 +117,7 @@ clients AS (
         last_reason = h.reason,
         last_error = h.error,
         last_duration_s = h.duration_s,
-        pending = h.pending,
+        pending = CASE WHEN h.pull_run IS NULL THEN h.pending ELSE c.pending END,
         stored = c.stored + h.stored
     FROM held AS h, registry.scheduler AS s
     WHERE c.user_id = h.user_id
@@ -92,19 +127,32 @@ parts AS (
         settled_at = CASE WHEN h.goes_on THEN NULL ELSE now() END,
         stored = p.stored + h.stored,
         reason = h.reason,
-        error = h.error
+        error = h.error,
+        compared_until = h.difference ->> 'until',
+        missing = p.missing + coalesce((h.difference ->> 'missing')::bigint, 0),
+        unknown = p.unknown + coalesce((h.difference ->> 'unknown')::bigint, 0),
+        deleted = p.deleted + coalesce((h.difference ->> 'deleted')::bigint, 0),
+        missing_examples = registry.first_examples(p.missing_examples, h.difference -> 'missing_examples'),
+        unknown_examples = registry.first_examples(p.unknown_examples, h.difference -> 'unknown_examples')
     FROM held AS h, registry.sync_runs AS r
     WHERE p.user_id = h.user_id AND p.settled_at IS NULL AND r.run_id = p.run_id
-      AND r.created_at <= h.claimed_at AND (h.pull_since IS NULL OR h.pull_since <= r.since)
-    RETURNING p.run_id, p.settled_at, h.stored, p.reason
+      AND CASE
+          WHEN h.pull_run IS NOT NULL THEN r.run_id = h.pull_run
+          ELSE r.kind <> 'sync-complete-state' AND r.created_at <= h.claimed_at
+               AND (h.pull_since IS NULL OR h.pull_since <= r.since)
+      END
+    RETURNING p.run_id, p.settled_at, h.stored, p.reason, h.difference
 ),
 progress AS (
     SELECT run_id, count(settled_at) AS settled, sum(stored) AS stored,
-           count(settled_at) FILTER (WHERE reason IS NOT NULL) AS failed
+           count(settled_at) FILTER (WHERE reason IS NOT NULL) AS failed,
+           coalesce(sum((difference ->> 'missing')::bigint), 0) AS missing,
+           coalesce(sum((difference ->> 'unknown')::bigint), 0) AS unknown,
+           coalesce(sum((difference ->> 'deleted')::bigint), 0) AS deleted
     FROM parts GROUP BY run_id
 ),
 locked AS (
-    SELECT r.run_id, p.settled, p.stored, p.failed
+    SELECT r.run_id, p.settled, p.stored, p.failed, p.missing, p.unknown, p.deleted
     FROM registry.sync_runs AS r JOIN progress AS p USING (run_id)
     ORDER BY r.run_id FOR UPDATE OF r
 ),
@@ -113,7 +161,18 @@ runs AS (
         settled = r.settled + p.settled,
         failed = r.failed + p.failed,
         stored = r.stored + p.stored,
+        missing = r.missing + p.missing,
+        unknown = r.unknown + p.unknown,
+        deleted = r.deleted + p.deleted,
         finished_at = CASE WHEN r.settled + p.settled >= r.requested THEN now() END
     FROM locked AS p WHERE r.run_id = p.run_id
+),
+minutes AS (
+    INSERT INTO registry.pull_minutes AS m (minute, backend, reason, bucket, pulls, stored)
+    SELECT date_trunc('minute', now()), pg_backend_pid(), coalesce(reason, ''),
+           registry.duration_bucket(duration_s), count(*), sum(stored)
+    FROM held GROUP BY 3, 4
+    ON CONFLICT (minute, backend, reason, bucket) DO UPDATE SET
+        pulls = m.pulls + excluded.pulls, stored = m.stored + excluded.stored
 )
 SELECT count(*) AS settled, coalesce(bool_or(goes_on OR demanded_since_then), false) AS demanded FROM held;

@@ -1,12 +1,15 @@
 -- Sync runs: a row for each client that is not settled yet.
 
 -- name: start_run
-INSERT INTO registry.sync_runs (kind, since) VALUES ($1, $2) RETURNING run_id;
+INSERT INTO registry.sync_runs (kind, since, delete_unknown) VALUES ($1, $2, $3) RETURNING run_id;
+
+-- name: open_complete_run
+SELECT run_id FROM registry.sync_runs WHERE kind = 'sync-complete-state' AND finished_at IS NULL;
 
 -- name: add_run_clients
 -- The clients are locked, in one order: one that is unregistered meanwhile waits, and then finds its part to settle.
 INSERT INTO registry.sync_run_clients (run_id, user_id, client_url)
-SELECT $1, user_id, client_url FROM registry.clients ORDER BY user_id FOR UPDATE;
+SELECT $1, user_id, client_url FROM registry.clients WHERE NOT paused ORDER BY user_id FOR UPDATE;
 
 -- name: count_run_clients
 UPDATE registry.sync_runs AS r SET requested = n, finished_at = CASE WHEN n = 0 THEN now() END
@@ -18,21 +21,44 @@ WHERE r.run_id = $1;
 -- claimed in between may have read too early.
 UPDATE registry.clients AS c SET
     demanded_since = CASE WHEN c.demanded_at IS NULL THEN $2 ELSE registry.earlier(c.demanded_since, $2) END,
-    demanded_at = clock_timestamp()
+    demanded_at = greatest(c.demanded_at, clock_timestamp())
 FROM registry.sync_run_clients AS p WHERE p.run_id = $1 AND c.user_id = p.user_id;
 
 -- name: run
-SELECT * FROM registry.sync_runs WHERE run_id = $1;
+SELECT *, extract(epoch FROM coalesce(finished_at, now()) - created_at)::float8 AS elapsed_s
+FROM registry.sync_runs WHERE run_id = $1;
 
--- name: run_failures
-SELECT user_id, client_url, reason, error FROM registry.sync_run_clients
-WHERE run_id = $1 AND reason IS NOT NULL AND settled_at IS NOT NULL
-ORDER BY user_id LIMIT $2;
+-- name: runs
+-- One page, the latest first.
+SELECT *, extract(epoch FROM coalesce(finished_at, now()) - created_at)::float8 AS elapsed_s
+FROM registry.sync_runs
+WHERE $1::uuid IS NULL OR (created_at, run_id) < (SELECT created_at, run_id FROM registry.sync_runs WHERE run_id = $1)
+ORDER BY created_at DESC, run_id DESC LIMIT $2;
+
+-- name: run_failure_reasons
+SELECT reason, count(*) AS clients FROM registry.sync_run_clients
+WHERE run_id = $1 AND reason <> 'cancelled' GROUP BY reason ORDER BY reason;
+
+-- name: run_clients
+-- One page of a run's clients, by user id.
+SELECT * FROM registry.sync_run_clients WHERE run_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3;
+
+-- name: run_clients_waiting
+SELECT * FROM registry.sync_run_clients
+WHERE run_id = $1 AND user_id > $2 AND settled_at IS NULL ORDER BY user_id LIMIT $3;
+
+-- name: run_clients_failed
+SELECT * FROM registry.sync_run_clients
+WHERE run_id = $1 AND user_id > $2 AND reason <> 'cancelled' ORDER BY user_id LIMIT $3;
+
+-- name: run_clients_differing
+SELECT * FROM registry.sync_run_clients
+WHERE run_id = $1 AND user_id > $2 AND (missing > 0 OR unknown > 0) ORDER BY user_id LIMIT $3;
 
 -- name: abandon_parts
--- Settles, as failed, the parts of open runs that wait for a client that is gone.
+-- Settles, as failed, the parts of open runs that wait for clients that won't be pulled.
 WITH parts AS (
-    UPDATE registry.sync_run_clients SET settled_at = now(), reason = 'unregistered', error = 'the client was unregistered'
+    UPDATE registry.sync_run_clients SET settled_at = now(), reason = $2, error = $3
     WHERE user_id = ANY($1::text[]) AND settled_at IS NULL
     RETURNING run_id
 ),
@@ -46,3 +72,26 @@ UPDATE registry.sync_runs AS r SET
     failed = r.failed + p.n,
     finished_at = CASE WHEN r.settled + p.n >= r.requested THEN now() END
 FROM locked AS p WHERE r.run_id = p.run_id;
+
+-- name: lock_waiting_clients
+-- The clients that a run waits for, in the order in which everybody locks them.
+SELECT c.user_id FROM registry.clients AS c JOIN registry.sync_run_clients AS p USING (user_id)
+WHERE p.run_id = $1 AND p.settled_at IS NULL ORDER BY c.user_id FOR UPDATE OF c;
+
+-- name: cancel_parts
+UPDATE registry.sync_run_clients SET settled_at = now(), reason = 'cancelled', error = 'the run was cancelled'
+WHERE run_id = $1 AND settled_at IS NULL RETURNING user_id;
+
+-- name: withdraw_demands
+-- Unless another run or a later nudge wants the client, too.
+UPDATE registry.clients AS c SET demanded_at = NULL, demanded_since = NULL
+FROM registry.sync_runs AS r
+WHERE r.run_id = $1 AND c.user_id = ANY($2::text[]) AND coalesce(c.nudged_at < r.created_at, true)
+  AND NOT EXISTS (
+      SELECT FROM registry.sync_run_clients AS p JOIN registry.sync_runs AS o USING (run_id)
+      WHERE p.user_id = c.user_id AND p.settled_at IS NULL AND o.kind <> 'sync-complete-state'
+  );
+
+-- name: cancel_run
+UPDATE registry.sync_runs SET finished_at = now(), cancelled = $2 WHERE run_id = $1 AND finished_at IS NULL
+RETURNING run_id;

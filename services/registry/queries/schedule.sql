@@ -11,14 +11,14 @@ SELECT running, sync_interval_s, last_cleanup FROM registry.scheduler;
 UPDATE registry.scheduler SET running = $1;
 
 -- name: set_interval
--- Clients that wait for their slot move to that in the new interval; those that are due, held by a pull, or backing off
--- stay where they are.
+-- Clients that wait for their slot move to that in the new interval; those that are due, held by a pull, backing off, or
+-- that have an interval of their own stay where they are.
 WITH scheduler AS (
     UPDATE registry.scheduler SET sync_interval_s = $1 RETURNING sync_interval_s
 ),
 waiting AS (
     SELECT user_id FROM registry.clients
-    WHERE pull_id IS NULL AND failures = 0 AND next_pull_at > now()
+    WHERE pull_id IS NULL AND failures = 0 AND sync_interval_s IS NULL AND next_pull_at > now()
     ORDER BY user_id FOR UPDATE
 )
 UPDATE registry.clients AS c
@@ -27,16 +27,35 @@ FROM scheduler AS s, waiting AS w
 WHERE c.user_id = w.user_id;
 
 -- name: begin_cleanup
--- True for one of all registries, and only when the last cleanup was longer ago than the interval.
+-- True for one of all registries, and only when the last cleanup was longer ago than the interval. The others wait for
+-- the end of that one's transaction, and are refused then.
 UPDATE registry.scheduler SET last_cleanup = now()
 WHERE last_cleanup IS NULL OR last_cleanup <= now() - $1::interval
 RETURNING true;
 
+-- name: mark_inactive
+-- Clients that fail, and had no success (and did not register) for so long. From their next failure on they are probed.
+WITH silent AS (
+    SELECT user_id FROM registry.clients
+    WHERE failures > 0 AND inactive_since IS NULL AND NOT paused
+      AND greatest(last_success_at, updated_at) < now() - $1::interval
+    ORDER BY user_id FOR UPDATE
+)
+UPDATE registry.clients AS c SET inactive_since = now() FROM silent AS s WHERE c.user_id = s.user_id
+RETURNING c.user_id;
+
 -- name: remove_silent
--- Clients without any success for the whole retention. They may hold captures that exist nowhere else, so it is long.
-DELETE FROM registry.clients
-WHERE coalesce(last_success_at, updated_at) < now() - $1::interval AND updated_at < now() - $1::interval
-RETURNING user_id;
+-- Inactive clients without any success for the whole retention, and only those that were tried lately: nobody is removed
+-- because the timer stood still. They may hold captures that exist nowhere else, so the retention is long.
+WITH silent AS (
+    SELECT user_id FROM registry.clients
+    WHERE inactive_since IS NOT NULL AND NOT paused
+      AND greatest(last_success_at, updated_at) < now() - $1::interval
+      AND last_pull_at > now() - 3 * make_interval(secs => $2)
+    ORDER BY user_id FOR UPDATE
+)
+DELETE FROM registry.clients AS c USING silent AS s WHERE c.user_id = s.user_id
+RETURNING c.user_id;
 
 -- name: remove_old_runs
 DELETE FROM registry.sync_runs WHERE finished_at < now() - $1::interval;

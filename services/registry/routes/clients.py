@@ -1,25 +1,28 @@
-"""Registering clients, and looking at them."""
+"""Registering clients, looking at them, changing how they are pulled."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import structlog
-from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
+from fastapi import APIRouter, Path, Query, Request, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from services.registry.clients import Clients
-from services.registry.domain import ClientRecord, NewClient
+from services.registry.clients import Clients, Selection
+from services.registry.dispatcher import Dispatcher
+from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, NewClient
 from services.registry.errors import UnknownClientError
+from services.registry.nudges import Nudges
+from services.registry.paging import After, link_next
 from services.registry.probe import ClientProbe
-from services.registry.schedule import Schedule
+from shared.client_protocol import UtcDatetime
 
 PAGE: Final = 1_000
 
 log = structlog.get_logger()
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Most clients in one answer.")]
-After = Annotated[str, Query(max_length=255, description="Only clients whose user id comes after this one.")]
+UserId = Annotated[str, Path(description="Whose client; percent-encoded where it has other than plain characters.")]
 
 
 class Said(BaseModel):
@@ -28,26 +31,32 @@ class Said(BaseModel):
     message: str
 
 
-class Status(BaseModel):
-    """The whole system at a glance."""
+class ClientChange(BaseModel):
+    """How a client is pulled; what is left out stays as it is."""
 
-    registered_clients: int
-    clients: list[ClientRecord]
-    """The first of them; the rest by `registered-clients`."""
-    pending_captures: int
-    failing_clients: int
-    in_flight: int
-    lag_s: float
-    """How late the most overdue client is, in seconds."""
-    scheduler: dict[str, Any]
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"sync_interval_s": 300}]})
+
+    sync_interval_s: Annotated[int, Field(ge=SHORTEST_INTERVAL_S, le=LONGEST_INTERVAL_S, strict=True)] | None = None
+    """Seconds between two pulls of this client; null for the scheduler's."""
+    paused: Annotated[bool, Field(strict=True)] = False
+    """Whether it is left alone, by the timer, by runs and by nudges."""
+
+
+class Nudge(BaseModel):
+    """What comes of a nudge."""
+
+    message: str
+    due_at: UtcDatetime
+    """When the client is pulled."""
 
 
 class ClientRoutes:
-    """`/api/v1/pull-sync`: register, unregister, list, look."""
+    """`/api/v1/pull-sync`: register, unregister, list, look, change, nudge."""
 
-    def __init__(self, *, clients: Clients, schedule: Schedule, probe: ClientProbe) -> None:
+    def __init__(self, *, clients: Clients, nudges: Nudges, dispatcher: Dispatcher, probe: ClientProbe) -> None:
         self._clients = clients
-        self._schedule = schedule
+        self._nudges = nudges
+        self._dispatcher = dispatcher
         self._probe = probe
 
     def router(self) -> APIRouter:
@@ -57,7 +66,8 @@ class ClientRoutes:
         router.delete("/unregister-client/{user_id:path}")(self.unregister)
         router.get("/registered-clients")(self.list)
         router.get("/clients/{user_id:path}")(self.get)
-        router.get("/status")(self.status)
+        router.patch("/clients/{user_id:path}")(self.change)
+        router.post("/nudge/{user_id:path}", status_code=202)(self.nudge)
         return router
 
     async def register(self, client: NewClient) -> Said:
@@ -67,42 +77,54 @@ class ClientRoutes:
         log.info("client_registered", user_id=client.user_id, client_url=client.client_url, is_new=is_new)
         return Said(message=f"Client {client.user_id} is registered at {client.client_url}.")
 
-    async def unregister(self, user_id: str) -> Said:
+    async def unregister(self, user_id: UserId) -> Said:
         """Forget a client. Captures that it still holds are pulled no more, until it registers again."""
-        await self._clients.unregister(_possible(user_id))
+        await self._clients.unregister(possible(user_id))
         log.info("client_unregistered", user_id=user_id)
         return Said(message=f"Client {user_id} is no longer registered.")
 
-    async def get(self, user_id: str) -> ClientRecord:
+    async def get(self, user_id: UserId) -> ClientRecord:
         """All that is known of one client."""
-        return await self._clients.get(_possible(user_id))
+        return await self._clients.get(possible(user_id))
 
     async def list(
-        self, request: Request, response: Response, limit: Limit = PAGE, after: After = ""
+        self,
+        request: Request,
+        response: Response,
+        limit: Limit = PAGE,
+        after: After = "",
+        state: Annotated[Selection | None, Query(description="Only clients in this state.")] = None,
     ) -> list[ClientRecord]:
         """Registered clients by user id, a page at a time; `Link: <...>; rel="next"` leads to the next page."""
-        page = await self._clients.page(after=_possible(after), limit=limit)
+        page = await self._clients.page(after=possible(after), limit=limit, selection=state)
         if len(page) == limit:
-            following = request.url.include_query_params(limit=limit, after=page[-1].user_id)
-            response.headers["link"] = f'<{following.path}?{following.query}>; rel="next"'
+            link_next(request.url, response, limit=limit, after=page[-1].user_id)
         return page
 
-    async def status(self, limit: Limit = PAGE) -> Status:
-        """Clients, what they still hold, and how late the schedule is."""
-        totals = await self._clients.totals()
-        scheduler = await self._schedule.get()
-        return Status(
-            registered_clients=totals.registered,
-            clients=await self._clients.page(after="", limit=limit),
-            pending_captures=totals.pending,
-            failing_clients=totals.failing,
-            in_flight=totals.in_flight,
-            lag_s=round(totals.lag_s, 3),
-            scheduler={"running": scheduler.running, "sync_interval": scheduler.sync_interval_s},
-        )
+    async def change(self, user_id: UserId, change: ClientChange) -> ClientRecord:
+        """Give a client an interval of its own, pause it, or resume it. Answers all that is known of it."""
+        user_id = possible(user_id)
+        if "sync_interval_s" in change.model_fields_set:
+            await self._clients.set_interval(user_id, change.sync_interval_s)
+        if "paused" in change.model_fields_set:
+            await (self._clients.pause(user_id) if change.paused else self._clients.resume(user_id))
+        changed = change.model_dump(exclude_unset=True)
+        log.info("client_changed", user_id=user_id, **changed)
+        return await self._clients.get(user_id)
+
+    async def nudge(self, user_id: UserId) -> Nudge:
+        """Make a client due now: it has captures, and need not wait for its slot.
+
+        A second nudge within the spacing (`PULL_SYNC_NUDGE_SPACING`) is served at its end; while that pull is booked,
+        others are answered 429: it begins later than they came, so nothing is missed.
+        """
+        nudged = await self._nudges.nudge(possible(user_id))
+        self._dispatcher.wake(in_s=nudged.due_in_s)
+        when = "now" if nudged.due_in_s == 0 else f"in {nudged.due_in_s:.1f} s"
+        return Nudge(message=f"Client {user_id} is due {when}.", due_at=nudged.due_at)
 
 
-def _possible(user_id: str) -> str:
+def possible(user_id: str) -> str:
     """The id, if a registered one can be like that.
 
     Raises:

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated
 
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, Field
 
 from services.registry.cleanup import Cleanup
+from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S
 from services.registry.errors import RefusedError
 from services.registry.routes.clients import Said
+from services.registry.routes.status import Metrics
 from services.registry.schedule import Schedule
+from services.registry.statistics import Statistics
 from shared.client_protocol import UtcDatetime
 
-SHORTEST_INTERVAL_S: Final = 5
-LONGEST_INTERVAL_S: Final = 86_400
 
-
-class SchedulerStatus(BaseModel):
-    """The timer, the same for all pullers. Intervals in seconds."""
+class SchedulerStatus(Metrics):
+    """The timer, the same for all pullers, and how it does. Intervals in seconds."""
 
     running: bool
     sync_interval: int
     cleanup_interval: int
     last_cleanup: UtcDatetime | None
+    """When the last cleanup that was done began."""
 
 
 class IntervalRequest(BaseModel):
@@ -37,13 +38,17 @@ class CleanedUp(BaseModel):
 
     message: str
     removed_clients: int
+    marked_inactive: int
 
 
 class SchedulerRoutes:
     """`/api/v1/pull-sync/scheduler` and `/cleanup-inactive`."""
 
-    def __init__(self, *, schedule: Schedule, cleanup: Cleanup, cleanup_interval_s: int) -> None:
+    def __init__(
+        self, *, schedule: Schedule, statistics: Statistics, cleanup: Cleanup, cleanup_interval_s: int
+    ) -> None:
         self._schedule = schedule
+        self._statistics = statistics
         self._cleanup = cleanup
         self._cleanup_interval_s = cleanup_interval_s
 
@@ -58,9 +63,11 @@ class SchedulerRoutes:
         return router
 
     async def status(self) -> SchedulerStatus:
-        """Whether the timer runs, and how often."""
+        """Whether the timer runs, how often, and how late it is."""
         scheduler = await self._schedule.get()
+        metrics = await Metrics.of(self._statistics)
         return SchedulerStatus(
+            **metrics.model_dump(),
             running=scheduler.running,
             sync_interval=scheduler.sync_interval_s,
             cleanup_interval=self._cleanup_interval_s,
@@ -92,6 +99,10 @@ class SchedulerRoutes:
         return Said(message=f"Each client is pulled every {wanted} seconds.")
 
     async def cleanup_inactive(self) -> CleanedUp:
-        """Remove the clients that had no success for the whole retention."""
-        removed = await self._cleanup.now()
-        return CleanedUp(message=f"Removed {removed} clients.", removed_clients=removed)
+        """Mark the clients that are silent, and remove those that were for the whole retention."""
+        cleaned = await self._cleanup.now()
+        return CleanedUp(
+            message=f"Removed {cleaned.removed} clients, and marked {cleaned.marked_inactive} as inactive.",
+            removed_clients=cleaned.removed,
+            marked_inactive=cleaned.marked_inactive,
+        )

@@ -8,16 +8,21 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 from services.registry.dispatcher import Dispatcher
-from services.registry.domain import FAILURES_SHOWN, Run, RunKind
+from services.registry.domain import Run
 from services.registry.runs import Runs
 from shared.client_protocol import UtcDatetime
 
 RECENT: Final = timedelta(minutes=15)
+FAILURES_SHOWN: Final = 1_000
+"""Most failed clients that one answer lists; the run's own address leads to all of them."""
 
 WaitS = Annotated[float, Query(ge=0, le=300, description="Seconds to wait for the run's end.")]
+DeleteUnknown = Annotated[
+    bool, Query(description="Delete here what is stored and a client no longer has. Clients forget what is old!")
+]
 
 
 def _iso_text(value: object) -> object:
@@ -35,7 +40,10 @@ def _iso_text(value: object) -> object:
 class SyncRequest(BaseModel):
     """What to pull; nothing for all that is pending."""
 
+    model_config = ConfigDict(json_schema_extra={"examples": [{}, {"since": "2026-01-31T12:00:00Z"}]})
+
     since: Annotated[UtcDatetime | None, BeforeValidator(_iso_text)] = None
+    """Only captures newer than this, by the clients' clocks."""
 
 
 class SyncResult(BaseModel):
@@ -61,14 +69,8 @@ class Started(BaseModel):
     status_url: str
 
 
-class RunProgress(Run):
-    """A run, with the clients that failed so far."""
-
-    failures: list[str]
-
-
 class SyncRoutes:
-    """`/api/v1/pull-sync`: sync-all, sync-recent, sync-all-background, runs."""
+    """`/api/v1/pull-sync`: sync-all, sync-recent, sync-all-background, sync-complete-state."""
 
     def __init__(self, *, runs: Runs, dispatcher: Dispatcher) -> None:
         self._runs = runs
@@ -81,54 +83,55 @@ class SyncRoutes:
         router.post("/sync-all", response_model=SyncResult, responses=still_running)(self.sync_all)  # type: ignore[arg-type]
         router.post("/sync-recent", response_model=SyncResult, responses=still_running)(self.sync_recent)  # type: ignore[arg-type]
         router.post("/sync-all-background")(self.sync_in_background)
-        router.get("/runs/{run_id}")(self.run)
+        router.post("/sync-complete-state", status_code=202)(self.sync_complete_state)
         return router
 
     async def sync_all(
         self, request: Request, body: SyncRequest | None = None, wait_s: WaitS = 60
     ) -> SyncResult | JSONResponse:
         """Pull every client now, and wait until each has settled."""
-        return await self._run(request, "sync-all", since=body.since if body else None, wait_s=wait_s)
+        run_id = await self._runs.start("sync-all", since=body.since if body else None)
+        return await self._wait(request, run_id, wait_s)
 
     async def sync_recent(self, request: Request, wait_s: WaitS = 60) -> SyncResult | JSONResponse:
         """Pull the captures of the last 15 minutes, by the clients' clocks."""
-        return await self._run(request, "sync-recent", since=datetime.now(UTC) - RECENT, wait_s=wait_s)
+        run_id = await self._runs.start("sync-recent", since=datetime.now(UTC) - RECENT)
+        return await self._wait(request, run_id, wait_s)
 
     async def sync_in_background(self, request: Request, body: SyncRequest | None = None) -> Started:
         """Begin to pull every client, and answer at once."""
-        run_id = await self._start("sync-all-background", since=body.since if body else None)
+        run_id = await self._runs.start("sync-all-background", since=body.since if body else None)
+        self._dispatcher.wake()
         return _started(request, run_id, "The sync has started.")
 
-    async def run(self, run_id: UUID) -> RunProgress:
-        """How far a run is."""
-        run = await self._runs.get(run_id)
-        failures = await self._runs.failures(run_id, limit=FAILURES_SHOWN)
-        return RunProgress(**run.model_dump(), failures=[str(failure) for failure in failures])
+    async def sync_complete_state(self, request: Request, *, delete_unknown: DeleteUnknown = False) -> Started:
+        """Begin to compare everything that each client still has, acknowledged or not, with what is stored.
 
-    async def _run(
-        self, request: Request, kind: RunKind, *, since: datetime | None, wait_s: float
-    ) -> SyncResult | JSONResponse:
-        run_id = await self._start(kind, since=since)
+        What is missing here is stored. What is stored and the client does not have is only reported, unless
+        `delete_unknown` asks for its deletion. The run's clients tell what differed:
+        `/runs/{run_id}/clients?outcome=differing`. There is one such run at a time.
+        """
+        run_id = await self._runs.start_complete(delete_unknown=delete_unknown)
+        self._dispatcher.wake()
+        return _started(request, run_id, "The comparison has started.")
+
+    async def _wait(self, request: Request, run_id: UUID, wait_s: float) -> SyncResult | JSONResponse:
+        self._dispatcher.wake()
         run = await self._runs.wait(run_id, at_most_s=wait_s)
         if run.finished_at is None:
             started = _started(request, run_id, f"The sync is not finished after {wait_s:g} s; it goes on.")
             return JSONResponse(started.model_dump(mode="json"), status_code=202)
         return await self._result(run)
 
-    async def _start(self, kind: RunKind, *, since: datetime | None) -> UUID:
-        run_id = await self._runs.start(kind, since=since)
-        self._dispatcher.wake()
-        return run_id
-
     async def _result(self, run: Run) -> SyncResult:
-        failures = await self._runs.failures(run.run_id, limit=FAILURES_SHOWN)
+        failures = await self._runs.clients(run.run_id, after="", limit=FAILURES_SHOWN, outcome="failed")
         return SyncResult(
-            success=run.failed == 0,
+            success=run.state == "finished" and run.failed == 0,
             clients_processed=run.settled - run.failed,
             total_captures=run.stored,
             failed_clients=[failure.client_url for failure in failures],
             errors=[str(failure) for failure in failures],
-            processing_time=round(run.processing_time_s, 3),
+            processing_time=round(run.elapsed_s, 3),
             run_id=run.run_id,
         )
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from services.registry.captures import Captures
-from services.registry.clients import Clients
+from services.registry.statistics import Statistics
 from shared.health import Health
 
 VERSION: Final = "0.1.0"
@@ -41,8 +41,8 @@ class DatabaseStatus(BaseModel):
 class SystemRoutes:
     """`/`, `/health`, `/api/v1/admin/database-status`."""
 
-    def __init__(self, *, clients: Clients, captures: Captures, health: Health) -> None:
-        self._clients = clients
+    def __init__(self, *, statistics: Statistics, captures: Captures, health: Health) -> None:
+        self._statistics = statistics
         self._captures = captures
         self._health = health
 
@@ -67,7 +67,7 @@ class SystemRoutes:
         """How much is stored."""
         totals = await self._captures.totals()
         tables = {
-            "clients": (await self._clients.totals()).registered,
+            "clients": (await self._statistics.clients()).registered,
             "captures": totals.events,
             "holdings": totals.holdings,
             "ranking": totals.ranked,

@@ -1,0 +1,67 @@
+"""Nudges: a client asks to be pulled now, without a word about why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import asyncpg
+
+from services.registry.errors import RefusedError, UnknownClientError
+
+
+class NotPulledError(RefusedError):
+    """The client is not pulled now, whoever asks: it is paused, or the timer is stopped."""
+
+    status = 409
+
+
+class NudgedTooOftenError(RefusedError):
+    """A pull that begins later than this nudge is booked already."""
+
+    status = 429
+
+    def __init__(self, user_id: str, *, due_in_s: float) -> None:
+        """For the client of `user_id`, whose booked pull begins in `due_in_s` seconds."""
+        super().__init__(f"The client of {user_id!r} is due in {due_in_s:.1f} s already; there is nothing to repeat.")
+        self.retry_after_s = due_in_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nudged:
+    """A nudge that was taken."""
+
+    due_at: datetime
+    due_in_s: float
+    """0 for at once."""
+
+
+class Nudges:
+    """However often a client nudges, it is pulled no more than once each `spacing` for that."""
+
+    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str], spacing: timedelta) -> None:
+        self._pool = pool
+        self._queries = queries
+        self._spacing = spacing
+
+    async def nudge(self, user_id: str) -> Nudged:
+        """Make the client due: now, or at the end of the spacing after its last nudge.
+
+        Raises:
+            UnknownClientError: there is no such client.
+            NotPulledError: it is paused, or the timer is stopped.
+            NudgedTooOftenError: the pull at the end of the spacing is booked already.
+        """
+        row = await self._pool.fetchrow(self._queries["nudge"], user_id, self._spacing)
+        if row is None:
+            raise UnknownClientError(user_id)
+        if row["accepted"]:
+            return Nudged(due_at=row["due_at"], due_in_s=max(0.0, row["due_in_s"]))
+        if row["paused"]:
+            message = f"The client of {user_id!r} is paused; it is pulled when an operator resumes it."
+            raise NotPulledError(message)
+        if not row["running"]:
+            message = "The scheduler is stopped; clients are pulled when an operator starts it."
+            raise NotPulledError(message)
+        raise NudgedTooOftenError(user_id, due_in_s=max(0.0, row["due_in_s"]))

@@ -1,0 +1,108 @@
+"""Looking at sync runs, at once or as they go on, and cancelling them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from services.registry.domain import Run, RunClient, RunProgress
+from services.registry.paging import After, link_next
+from services.registry.routes.clients import PAGE, Limit, possible
+from services.registry.routes.sync import FAILURES_SHOWN
+from services.registry.runs import RunOutcome, Runs
+
+_EVENT_EVERY_S: Final = 0.5
+
+RunsLimit = Annotated[int, Query(ge=1, le=1_000, description="Most runs in one answer.")]
+Before = Annotated[UUID | None, Query(description="Only runs that started before this one.")]
+
+
+class RunReport(RunProgress):
+    """A run, how far it is, and the first clients that failed."""
+
+    failures: list[str]
+    """A line each; all of them are under `/runs/{run_id}/clients?outcome=failed`."""
+
+
+class RunRoutes:
+    """`/api/v1/pull-sync/runs`."""
+
+    def __init__(self, *, runs: Runs) -> None:
+        self._runs = runs
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter(prefix="/api/v1/pull-sync/runs", tags=["runs"])
+        router.get("")(self.runs)
+        router.get("/{run_id}")(self.run)
+        router.get("/{run_id}/clients")(self.clients)
+        router.get("/{run_id}/events", response_class=EventSourceResponse, dependencies=[Depends(self.must_be_known)])(
+            self.events
+        )
+        router.post("/{run_id}/cancel")(self.cancel)
+        return router
+
+    async def runs(
+        self, request: Request, response: Response, limit: RunsLimit = 50, before: Before = None
+    ) -> list[Run]:
+        """Sync runs, the latest first, a page at a time. Finished ones are kept for seven days."""
+        page = await self._runs.page(before=before, limit=limit)
+        if len(page) == limit:
+            link_next(request.url, response, limit=limit, before=page[-1].run_id)
+        return page
+
+    async def run(self, run_id: UUID) -> RunReport:
+        """How far a run is: clients requested and settled, what they stored, who failed and why, the time left."""
+        progress = await self._runs.progress(run_id)
+        failures = await self._runs.clients(run_id, after="", limit=FAILURES_SHOWN, outcome="failed")
+        return RunReport(**dict(progress), failures=[str(failure) for failure in failures])
+
+    async def clients(
+        self,
+        request: Request,
+        response: Response,
+        run_id: UUID,
+        limit: Limit = PAGE,
+        after: After = "",
+        outcome: Annotated[RunOutcome | None, Query(description="Only clients of this outcome.")] = None,
+    ) -> list[RunClient]:
+        """What became of each client of a run, by user id, a page at a time."""
+        await self._runs.get(run_id)
+        page = await self._runs.clients(run_id, after=possible(after), limit=limit, outcome=outcome)
+        if len(page) == limit:
+            link_next(request.url, response, limit=limit, after=page[-1].user_id)
+        return page
+
+    async def must_be_known(self, run_id: UUID) -> None:
+        """Refuse before the stream begins.
+
+        Raises:
+            UnknownRunError: there is no such run.
+        """
+        await self._runs.get(run_id)
+
+    async def events(self, run_id: UUID) -> AsyncIterator[ServerSentEvent]:
+        """A run as it goes on, as server-sent events: `progress` at each change, at last `finished`; then the end.
+
+        Each event carries the whole progress, so whoever connects again has missed nothing.
+        """
+        told: tuple[int, ...] | None = None
+        while True:
+            progress = await self._runs.progress(run_id)
+            if progress.finished_at is not None:
+                yield ServerSentEvent(data=progress, event="finished")
+                return
+            if told != (now := (progress.settled, progress.failed, progress.stored, progress.missing)):
+                told = now
+                yield ServerSentEvent(data=progress, event="progress")
+            await asyncio.sleep(_EVENT_EVERY_S)
+
+    async def cancel(self, run_id: UUID) -> RunProgress:
+        """End a run: the clients that it waits for are not pulled for it. What is stored stays stored."""
+        await self._runs.cancel(run_id)
+        return await self._runs.progress(run_id)

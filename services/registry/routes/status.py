@@ -1,0 +1,126 @@
+"""The whole system at a glance."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel
+
+from services.registry.clients import Clients
+from services.registry.domain import ClientRecord
+from services.registry.paging import link_next
+from services.registry.routes.clients import PAGE, Limit
+from services.registry.schedule import Schedule
+from services.registry.statistics import RECENT, Statistics
+
+_PATH: Final = "/api/v1/pull-sync"
+
+
+class RecentPulls(BaseModel):
+    """Pulls that ended within the last minutes."""
+
+    window_s: float
+    pulls: int
+    success_rate: float | None
+    """From 0 to 1; null when there were none."""
+    failed_by_reason: dict[str, int]
+    stored_captures: int
+    duration_median_s: float | None
+    duration_p99_s: float | None
+    """Each is at most 19 % too high; null when there were no pulls."""
+
+
+class Metrics(BaseModel):
+    """Numbers that one can act on. Each client is active, failing, inactive or paused."""
+
+    registered_clients: int
+    active_clients: int
+    failing_clients: int
+    """Failed at their last pull, and are tried again, later and later."""
+    inactive_clients: int
+    """Without success for long: only probed."""
+    paused_clients: int
+    in_flight: int
+    """Pulls under way."""
+    pending_captures: int
+    """What clients still held after their last pulls."""
+    stored_captures: int
+    lag_s: float
+    """How late the most overdue client is, in seconds."""
+    recent: RecentPulls
+
+    @classmethod
+    async def of(cls, statistics: Statistics) -> Metrics:
+        """As they are now."""
+        clients, pulls = await statistics.clients(), await statistics.pulls()
+        recent = RecentPulls(
+            window_s=RECENT.total_seconds(),
+            pulls=pulls.pulls,
+            success_rate=round(pulls.succeeded / pulls.pulls, 4) if pulls.pulls else None,
+            failed_by_reason=dict(pulls.failures),
+            stored_captures=pulls.stored,
+            duration_median_s=_rounded(pulls.median_s),
+            duration_p99_s=_rounded(pulls.p99_s),
+        )
+        return cls(
+            registered_clients=clients.registered,
+            active_clients=clients.active,
+            failing_clients=clients.failing,
+            inactive_clients=clients.inactive,
+            paused_clients=clients.paused,
+            in_flight=clients.in_flight,
+            pending_captures=clients.pending,
+            stored_captures=clients.stored,
+            lag_s=round(clients.lag_s, 3),
+            recent=recent,
+        )
+
+
+class SchedulerState(BaseModel):
+    """The timer in short."""
+
+    running: bool
+    sync_interval: int
+    """Seconds."""
+
+
+class Status(Metrics):
+    """The numbers, and the first clients."""
+
+    clients: list[ClientRecord]
+    """The first of them; `Link` leads to the rest."""
+    scheduler: SchedulerState
+
+
+class StatusRoutes:
+    """`/api/v1/pull-sync/status`."""
+
+    def __init__(self, *, clients: Clients, schedule: Schedule, statistics: Statistics) -> None:
+        self._clients = clients
+        self._schedule = schedule
+        self._statistics = statistics
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter(prefix=_PATH, tags=["status"])
+        router.get("/status")(self.status)
+        return router
+
+    async def status(self, request: Request, response: Response, limit: Limit = PAGE) -> Status:
+        """Clients by state, what they still hold, how the last pulls went, and how late the schedule is."""
+        metrics = await Metrics.of(self._statistics)
+        scheduler = await self._schedule.get()
+        clients = await self._clients.page(after="", limit=limit)
+        if len(clients) == limit:
+            url = request.url.replace(path=f"{_PATH}/registered-clients")
+            link_next(url, response, limit=limit, after=clients[-1].user_id)
+        return Status(
+            **metrics.model_dump(),
+            clients=clients,
+            scheduler=SchedulerState(running=scheduler.running, sync_interval=scheduler.sync_interval_s),
+        )
+
+
+def _rounded(duration_s: float | None) -> float | None:
+    return None if duration_s is None else round(duration_s, 4)
