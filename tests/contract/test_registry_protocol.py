@@ -34,6 +34,7 @@ from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+PROBLEM = re.compile(r"urn:pullsync:problem:[a-z]+(-[a-z]+)*")
 UUID_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 DEADLINE_S = 20.0
 PULL_SYNC = "/api/v1/pull-sync"
@@ -226,13 +227,22 @@ async def playing_puller(
         await queue.cancel(consumer)
 
 
-def assert_refused(answer: httpx.Response, *statuses: int) -> str:
-    """The body is `{"detail": <one sentence>}`; that sentence."""
+def assert_refused(answer: httpx.Response, *statuses: int, kind: str | None = None) -> str:
+    """An RFC 9457 problem whose `detail` is one sentence, as deployed clients read it; that sentence."""
     assert answer.status_code in statuses, (answer.status_code, answer.text[:300])
+    assert answer.headers["content-type"] == "application/problem+json"
     body = answer.json()
-    assert list(body) == ["detail"]
-    assert isinstance(body["detail"], str)
-    assert body["detail"].strip()
+    invalid = body["type"] == "urn:pullsync:problem:invalid-request"
+    assert list(body) == ["type", "title", "status", "detail", *(["errors"] if invalid else [])]
+    assert PROBLEM.fullmatch(body["type"])
+    assert kind is None or body["type"] == f"urn:pullsync:problem:{kind}"
+    assert body["status"] == answer.status_code
+    assert all(isinstance(body[member], str) and body[member].strip() for member in ("title", "detail"))
+    assert "\n" not in body["detail"]
+    if invalid:
+        assert body["errors"]
+        assert all(list(error) == ["field", "detail"] and "".join(error.values()).strip() for error in body["errors"])
+        assert all(f"{error['field']}: {error['detail']}" in body["detail"] for error in body["errors"])
     return str(body["detail"])
 
 
@@ -392,7 +402,8 @@ async def test_unregister(http: httpx.AsyncClient, client_url: str) -> None:
     await register(http, client_url, "user_1")
     assert list(assert_says(await http.delete(f"{PULL_SYNC}/unregister-client/user_1"))) == ["message"]
     assert await registered(http) == []
-    assert "user_1" in assert_refused(await http.delete(f"{PULL_SYNC}/unregister-client/user_1"), 404)
+    refused = await http.delete(f"{PULL_SYNC}/unregister-client/user_1")
+    assert "user_1" in assert_refused(refused, 404, kind="unknown-client")
 
 
 async def test_paging(http: httpx.AsyncClient, client_url: str) -> None:
@@ -568,7 +579,8 @@ async def test_sync_all_background(
 @pytest.mark.parametrize("run_id", ["00000000-0000-0000-0000-000000000000", "nonsense", "%00"])
 async def test_an_unknown_run(http: httpx.AsyncClient, run_id: str) -> None:
     """404 for one that is not known, 422 for what is no id."""
-    assert_refused(await http.get(f"{PULL_SYNC}/runs/{run_id}"), 404, 422)
+    answer = await http.get(f"{PULL_SYNC}/runs/{run_id}")
+    assert_refused(answer, 404, 422, kind="unknown-run" if answer.status_code == 404 else "invalid-request")
 
 
 # ---------------------------------------------------------------- the scheduler
@@ -585,7 +597,11 @@ async def test_scheduler_status(http: httpx.AsyncClient) -> None:
     assert answer.status_code == 200
     body = answer.json()
     assert TIME.fullmatch(body.pop("last_cleanup"))
-    assert body == {"running": True, "sync_interval": 30, "cleanup_interval": 3600}
+    assert {name: body[name] for name in ("running", "sync_interval", "cleanup_interval")} == {
+        "running": True,
+        "sync_interval": 30,
+        "cleanup_interval": 3600,
+    }
 
 
 async def test_scheduler_stop_and_start(http: httpx.AsyncClient, client_url: str) -> None:
@@ -649,11 +665,12 @@ async def test_cleanup_inactive(http: httpx.AsyncClient, client_url: str, databa
     await register(http, client_url, "silent", "lively")
     connection = await asyncpg.connect(database.registry_url)
     await connection.execute(
-        "UPDATE registry.clients SET updated_at = now() - interval '31 days' WHERE user_id = 'silent'"
+        """UPDATE registry.clients SET updated_at = now() - interval '31 days', failures = 9, last_pull_at = now()
+           WHERE user_id = 'silent'"""
     )
     await connection.close()
     body = assert_says(await http.post(f"{PULL_SYNC}/cleanup-inactive"))
-    assert (sorted(body), body["removed_clients"]) == (["message", "removed_clients"], 1)
+    assert body["removed_clients"] == 1
     assert await registered(http) == ["lively"]
     assert assert_says(await http.post(f"{PULL_SYNC}/cleanup-inactive"))["removed_clients"] == 0
     assert TIME.fullmatch((await http.get(f"{PULL_SYNC}/scheduler/status")).json()["last_cleanup"])
@@ -764,9 +781,11 @@ async def test_health_and_root(http: httpx.AsyncClient) -> None:
 
 
 async def test_unknown_paths_and_methods_have_the_same_shape(http: httpx.AsyncClient) -> None:
-    """Also these say `{"detail": ...}`."""
-    assert_refused(await http.get(f"{PULL_SYNC}/nothing"), 404)
-    assert_refused(await http.get(f"{PULL_SYNC}/sync-all"), 405)
+    """Also these have a `detail`, and say which method it would be."""
+    assert_refused(await http.get(f"{PULL_SYNC}/nothing"), 404, kind="unknown-path")
+    answer = await http.get(f"{PULL_SYNC}/sync-all")
+    assert_refused(answer, 405, kind="method-not-allowed")
+    assert answer.headers["allow"] == "POST"
 
 
 # ---------------------------------------------------------------- bad input
@@ -807,7 +826,10 @@ async def test_a_bad_registration_is_refused(
     for field, value in BAD_REGISTRATIONS:
         with subtests.test(field=field, value=ascii(value)[:40]):
             body = json.dumps({**registration(client_url), field: value})
-            assert field in assert_refused(await http.post(f"{PULL_SYNC}/register-client", content=body), 400, 422)
+            answer = await http.post(f"{PULL_SYNC}/register-client", content=body)
+            assert field in assert_refused(answer, 400, 422)
+            if answer.status_code == 422:
+                assert answer.json()["errors"][0]["field"].startswith(field)
             assert await registered(http) == []
 
 
@@ -1023,7 +1045,7 @@ async def test_a_body_that_is_no_json_object_is_refused(
 async def test_a_body_of_5_mb_is_refused(http: httpx.AsyncClient, client_url: str, path: str) -> None:
     """No request of ours is near that; a body is not read for ever."""
     body = {**registration(client_url), "since": None, "interval": 30, "limit": 1, "padding": "x" * 5_000_000}
-    assert_refused(await http.post(f"{PULL_SYNC}/{path}", json=body), 400, 413, 422)
+    assert_refused(await http.post(f"{PULL_SYNC}/{path}", json=body), 413, kind="body-too-large")
     assert await registered(http) == []
 
 
@@ -1083,7 +1105,7 @@ async def test_without_ingests_tables(http: httpx.AsyncClient, client_url: str, 
     await connection.execute("DROP SCHEMA captures CASCADE")
     await connection.close()
     for path in ("/api/v1/ranking", "/api/v1/ranking/stats", "/api/v1/admin/database-status"):
-        assert "ingest" in assert_refused(await http.get(path), 503)
+        assert "ingest" in assert_refused(await http.get(path), 503, kind="captures-not-ready")
     await register(http, client_url, "user_1")
 
 
@@ -1110,7 +1132,7 @@ async def test_without_a_database(registry_settings: RegistrySettings, client_ur
             answer = await http.get("/health/ready")
             assert (answer.status_code, answer.json()["checks"]["database"]) == (503, False)
             for path in ("registered-clients", "clients/user_1", "status", "scheduler/status"):
-                assert_refused(await http.get(f"{PULL_SYNC}/{path}"), 503)
+                assert_refused(await http.get(f"{PULL_SYNC}/{path}"), 503, kind="database-away")
             for path in ("/api/v1/ranking", "/api/v1/ranking/stats", "/api/v1/admin/database-status"):
                 assert_refused(await http.get(path), 503)
             assert_refused(await http.delete(f"{PULL_SYNC}/unregister-client/user_1"), 503)
