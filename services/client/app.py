@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from services.client.background import repeating
 from services.client.database import Database
 from services.client.errors import install_error_handlers
 from services.client.legacy_import import import_once
+from services.client.nudge import Nudger, nudge_url
 from services.client.registration import Registrar
 from services.client.retention import Retention
 from services.client.routes import ClientRoutes
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 _REGISTRY_TIMEOUT_S: Final = 30.0
 """The registry calls back before it answers a registration, and may wait for that."""
+_KEEP_CONNECTION_S: Final = 4.0
+"""Less than the 5 s after which the registry's server closes an idle connection: a nudge must not meet that moment."""
 
 
 def build_app(settings: ClientSettings) -> FastAPI:
@@ -40,6 +44,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
     queries = load_queries("services.client")
     database = Database(path=settings.client_database, schema=queries["schema"])
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
+    captured = asyncio.Event()
     retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
 
     @asynccontextmanager
@@ -47,9 +52,8 @@ def build_app(settings: ClientSettings) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database)
             await import_once(store=store, path=settings.client_import_file)
-            http = await stack.enter_async_context(httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, trust_env=False))
             await stack.enter_async_context(repeating("retention", retention.step))
-            await stack.enter_async_context(repeating("registration", _registrar(settings, http).step))
+            await stack.enter_async_context(_talking_to_registry(settings, captured))
             yield
 
     app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
@@ -57,9 +61,36 @@ def build_app(settings: ClientSettings) -> FastAPI:
         CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
     )
     install_error_handlers(app)
-    routes = ClientRoutes(store=store, user_id=settings.client_user_id, client_url=settings.public_url, clock=_now)
+    routes = ClientRoutes(
+        store=store,
+        user_id=settings.client_user_id,
+        client_url=settings.public_url,
+        clock=_now,
+        on_capture=captured.set,
+    )
     app.include_router(routes.router())
     return app
+
+
+@asynccontextmanager
+async def _talking_to_registry(settings: ClientSettings, captured: asyncio.Event) -> AsyncIterator[None]:
+    limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
+    async with AsyncExitStack() as stack:
+        http = httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False)
+        await stack.enter_async_context(http)
+        registrar = _registrar(settings, http)
+        await stack.enter_async_context(repeating("registration", registrar.step, woken=registrar.woken))
+        if settings.client_nudge:
+            nudger = Nudger(
+                http=http,
+                url=nudge_url(settings.backend_url, settings.client_user_id),
+                wanted=captured,
+                registered=registrar.registered,
+                on_unknown=registrar.doubt,
+                random=SystemRandom(),
+            )
+            await stack.enter_async_context(repeating("nudge", nudger.step))
+        yield
 
 
 def _registrar(settings: ClientSettings, http: httpx.AsyncClient) -> Registrar:

@@ -71,6 +71,15 @@ SELECT count(*) FROM captures WHERE acknowledged_at IS NULL AND timestamp > :sin
 -- name: everything
 SELECT document FROM wire ORDER BY timestamp, seq;
 
+-- name: everything_by_id
+-- In the order of the ids' UTF-8 bytes, strictly after :after. It comes as bytes, since not all text has UTF-8. A :limit
+-- of -1 is none.
+SELECT document
+FROM wire
+WHERE capture_id > CAST(:after AS TEXT)
+ORDER BY capture_id
+LIMIT :limit;
+
 -- name: count_everything
 SELECT count(*) FROM captures;
 

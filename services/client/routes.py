@@ -50,16 +50,26 @@ Since = Annotated[UtcDatetime | None, BeforeValidator(read_since), Query()]
 Limit = Annotated[
     Annotated[int, Field(ge=1, le=LARGEST_PAGE)] | None, BeforeValidator(lambda value: value or None), Query()
 ]
+After = Annotated[str, Query()]
 
 
 class ClientRoutes:
     """What "Served by the client" says in the protocol."""
 
-    def __init__(self, *, store: CaptureStore, user_id: str, client_url: str, clock: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        *,
+        store: CaptureStore,
+        user_id: str,
+        client_url: str,
+        clock: Callable[[], datetime],
+        on_capture: Callable[[], None],
+    ) -> None:
         self._store = store
         self._user_id = user_id
         self._client_url = client_url
         self._clock = clock
+        self._on_capture = on_capture
 
     def router(self) -> APIRouter:
         """To be included by the app."""
@@ -87,9 +97,13 @@ class ClientRoutes:
         page = await self._store.pending(since=since, limit=limit)
         return self._captures(page, total_as="total_pending")
 
-    async def all_captures(self) -> Response:
-        """All captures, acknowledged or not."""
-        return self._captures(await self._store.everything(), total_as="total_captures")
+    async def all_captures(self, after: After = "", limit: Limit = None) -> Response:
+        """All captures, acknowledged or not, oldest first; or, when either parameter is given, a page of them by id."""
+        if after or limit is not None:
+            page = await self._store.everything_by_id(after=after, limit=limit)
+        else:
+            page = await self._store.everything()
+        return self._captures(page, total_as="total_captures")
 
     async def acknowledge(self, request: Request) -> Acknowledged:
         """The captures with these ids are stored elsewhere."""
@@ -115,6 +129,7 @@ class ClientRoutes:
         if added.duplicated:
             message = json.dumps("The same capture is pending already")
             return _json_response({"message": message, "capture": added.capture, "duplicated": "true"})
+        self._on_capture()
         return _json_response({"message": json.dumps("Capture added"), "capture": added.capture})
 
     def _captures(self, page: Page, *, total_as: str) -> Response:

@@ -48,6 +48,8 @@ class ClientSettings(ServiceSettings):
     """Acknowledged captures are deleted after this."""
     client_registration_check: Annotated[Seconds, Field(le=86_400)] = 30.0
     """Seconds between two questions to the registry whether it still knows this client."""
+    client_nudge: bool = False
+    """Whether the registry is told of a fresh capture, so that it pulls soon."""
     backend_url: BaseUrl = "http://localhost:8000"
 
     @property

@@ -46,7 +46,7 @@ class Page:
     """Some captures, and what there is in all, at one moment."""
 
     captures: Sequence[str]
-    """One JSON text each, oldest first."""
+    """One JSON text each."""
     total: int
     last_sync: str | None
 
@@ -99,7 +99,7 @@ class CaptureStore:
             await self._set_fact(db, "last_sync", now)
 
     async def pending(self, *, since: datetime | None = None, limit: int | None = None) -> Page:
-        """What is not yet acknowledged and strictly newer than `since`; `total` counts beyond `limit`."""
+        """What is not yet acknowledged and strictly newer than `since`, oldest first; `total` counts beyond `limit`."""
         after = "" if since is None else iso_millis(since)
         rows = {"since": after, "limit": _NO_LIMIT if limit is None else limit}
         async with self._database.transaction(write=False) as db:
@@ -108,10 +108,22 @@ class CaptureStore:
             return Page(captures=captures, total=total, last_sync=await self._fact(db, "last_sync"))
 
     async def everything(self) -> Page:
-        """All that is still here, acknowledged or not."""
+        """All that is still here, acknowledged or not, oldest first."""
         async with self._database.transaction(write=False) as db:
             captures = [document for (document,) in await db.execute_fetchall(self._queries["everything"])]
             return Page(captures=captures, total=len(captures), last_sync=await self._fact(db, "last_sync"))
+
+    async def everything_by_id(self, *, after: str = "", limit: int | None = None) -> Page:
+        """The same by the UTF-8 bytes of the ids, and only ids strictly after any text; `total` counts all.
+
+        A capture that is there all the while is met once by reading page by page, each after the last id of the one
+        before.
+        """
+        rows = {"after": after.encode(errors="surrogatepass"), "limit": _NO_LIMIT if limit is None else limit}
+        async with self._database.transaction(write=False) as db:
+            captures = [document for (document,) in await db.execute_fetchall(self._queries["everything_by_id"], rows)]
+            [[total]] = await db.execute_fetchall(self._queries["count_everything"])
+            return Page(captures=captures, total=total, last_sync=await self._fact(db, "last_sync"))
 
     async def counts(self) -> Counts:
         """Totals only."""

@@ -10,6 +10,7 @@ import json
 import re
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -368,6 +369,51 @@ async def test_all_captures(http: httpx.AsyncClient) -> None:
     AllCaptures.model_validate_json(response.content)
 
 
+async def test_all_captures_in_pages(http: httpx.AsyncClient) -> None:
+    """By id, each page strictly after the one before; the total counts all; with both parameters empty, as ever."""
+    captures = [await add(http, pokemon_id=number) for number in (3, 1, 20)]
+    in_order = sorted(captures, key=lambda each: str(each["capture_id"]).encode())
+    assert in_order != captures
+    path, after = "/api/client/all-captures", ""
+    for expected in ([in_order[0], in_order[1]], [in_order[2]], []):
+        body = (await http.get(path, params={"limit": 2, "after": after})).json()
+        assert (body["captures"], body["total_captures"]) == (expected, 3)
+        assert sorted(body) == ["captures", "client_url", "last_sync", "total_captures", "user_id"]
+        after = expected[-1]["capture_id"] if expected else ""
+    rest = (await http.get(path, params={"after": in_order[0]["capture_id"]})).json()
+    assert rest["captures"] == in_order[1:]
+    for query in ("", "?after=", "?limit=", "?after=&limit="):
+        assert (await http.get(path + query)).json()["captures"] == captures, query
+    assert (await http.get(f"{path}?after=&limit=10000")).json()["captures"] == in_order
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "10001", "many", "1.5"])
+async def test_a_limit_of_all_captures_out_of_range_is_refused(http: httpx.AsyncClient, limit: str) -> None:
+    """The same as for `sync-data`."""
+    assert_refused(await http.get("/api/client/all-captures", params={"limit": limit}), 400, "limit")
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ("%00", 1),
+        ("1", 1),
+        ("1_9999999999999_capture%00", 0),
+        ("%ED%A0%80", 0),
+        ("%FF%FE", 0),
+        ("%F0%9F%98%80", 0),
+        ("'; DROP TABLE captures; --", 1),
+        ("2" * 10_000, 0),
+    ],
+)
+async def test_a_page_may_come_after_any_text(http: httpx.AsyncClient, after: str, expected: int) -> None:
+    """Whatever stands there has a place in the order: NUL, half of a surrogate pair, and what is no UTF-8 at all."""
+    await add(http)
+    response = await http.get(f"/api/client/all-captures?after={after}")
+    assert response.status_code == 200
+    assert (len(response.json()["captures"]), response.json()["total_captures"]) == (expected, 1)
+
+
 async def test_a_database_that_can_not_be_written_accepts_nothing(
     http: httpx.AsyncClient, client_settings: ClientSettings
 ) -> None:
@@ -448,6 +494,19 @@ async def test_acknowledge_survives_any_json(http: httpx.AsyncClient, body: Any)
         assert (response.status_code, response.json()["count"]) == (200, len(ids))
     else:
         assert_refused(response, 400)
+
+
+@slow_fixture
+@given(after=st.binary(max_size=20), limit=st.none() | st.integers(-2, 10_002))
+async def test_all_captures_survives_any_parameters(http: httpx.AsyncClient, after: bytes, limit: int | None) -> None:
+    """200 for a limit in its range and any bytes at all, else a 400 with a sentence."""
+    paging = "" if limit is None else f"&limit={limit}"
+    response = await http.get(f"/api/client/all-captures?after={quote(after)}{paging}")
+    if limit is None or 1 <= limit <= 10_000:
+        assert response.status_code == 200
+        AllCaptures.model_validate_json(response.content)
+    else:
+        assert_refused(response, 400, "limit")
 
 
 @slow_fixture

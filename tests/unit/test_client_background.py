@@ -47,3 +47,26 @@ async def test_a_step_under_way_is_cancelled_and_awaited() -> None:
     async with repeating("work", step), asyncio.timeout(5):
         await began.wait()
     assert ended.is_set()
+
+
+async def test_a_wakened_step_does_not_wait() -> None:
+    """The pause ends at once, when that is asked for during it or before it; and only that one."""
+    woken, paused, steps = asyncio.Event(), asyncio.Event(), 0
+
+    async def step() -> float:
+        nonlocal steps
+        steps += 1
+        if steps == 2:
+            woken.set()  # before the pause
+        if steps in {1, 3}:
+            asyncio.get_running_loop().call_soon(paused.set)
+        return 3600.0
+
+    async with repeating("work", step, woken=woken), asyncio.timeout(5):
+        await paused.wait()
+        paused.clear()
+        woken.set()
+        await paused.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert steps == 3

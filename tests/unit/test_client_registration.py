@@ -10,7 +10,8 @@ import httpx
 import pytest
 import structlog
 
-from services.client.registration import BACKOFF_CAP_S, Registrar, backoff_s
+from services.client.backend import BACKOFF_CAP_S, backoff_s
+from services.client.registration import Registrar
 from shared.client_protocol import Registration
 
 if TYPE_CHECKING:
@@ -198,6 +199,36 @@ async def test_a_server_error_is_retried_soon(registrar: Registrar, registry: Fa
     """5xx counts as being away."""
     registry.post = httpx.Response(503)
     assert await registrar.step() < 1
+
+
+async def test_others_can_tell_whether_it_is_registered(registrar: Registrar, registry: FakeRegistry) -> None:
+    """Only while the registry has said so, and not yet, when it forgot or has another address, the opposite."""
+    registry.post = httpx.Response(503)
+    await registrar.step()
+    assert not registrar.registered.is_set()
+    registry.post = httpx.Response(200, json={"message": "ok"})
+    await registrar.step()
+    assert registrar.registered.is_set()
+    registry.get, registry.post = httpx.Response(404), httpx.ConnectError("refused")
+    await registrar.step()
+    assert not registrar.registered.is_set()
+
+
+@pytest.mark.parametrize(("status", "asked"), [(200, ["GET"]), (503, ["GET"]), (404, ["GET", "POST"])])
+async def test_a_doubt_is_looked_into_at_once(
+    registrar: Registrar, registry: FakeRegistry, status: int, asked: list[str]
+) -> None:
+    """It counts as not registered until the record was asked for, and registers only where that is missing."""
+    await registrar.step()
+    registry.requests.clear()
+    assert not registrar.woken.is_set()
+    registrar.doubt()
+    assert registrar.woken.is_set()
+    assert not registrar.registered.is_set()
+    registry.get = httpx.Response(status, json=OURS)
+    assert await registrar.step() == CHECK_S
+    assert registrar.registered.is_set()
+    assert registry.methods == asked
 
 
 def test_the_backoff_never_passes_its_cap() -> None:

@@ -45,6 +45,7 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_import_file": Path("client-sync-data.json"),
         "client_retention_days": 30,
         "client_registration_check": 30.0,
+        "client_nudge": False,
         "backend_url": "http://localhost:8000",
         "log_level": "info",
     }
@@ -63,6 +64,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "CLIENT_IMPORT_FILE": "/data/old.json",
         "CLIENT_RETENTION_DAYS": "7",
         "CLIENT_REGISTRATION_CHECK": "0.5",
+        "CLIENT_NUDGE": "true",
         "BACKEND_URL": "https://api.example.org/",
         "LOG_LEVEL": "DEBUG",
     }
@@ -78,6 +80,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_import_file": Path("/data/old.json"),
         "client_retention_days": 7,
         "client_registration_check": 0.5,
+        "client_nudge": True,
         "backend_url": "https://api.example.org",
         "log_level": "debug",
     }
@@ -113,6 +116,7 @@ def test_a_dotenv_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CLIENT_REGISTRATION_CHECK", "0"),
         ("CLIENT_REGISTRATION_CHECK", "nan"),
         ("CLIENT_REGISTRATION_CHECK", "inf"),
+        ("CLIENT_NUDGE", "sometimes"),
         ("LOG_LEVEL", "loud"),
     ],
 )

@@ -9,21 +9,24 @@ import json
 import sqlite3
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from services.client.database import Database
 from services.client.errors import StoreUnavailableError
 from services.client.retention import Retention
-from services.client.store import CaptureStore
+from services.client.store import CaptureStore, ForeignCapture
 from shared.client_protocol import AddCapture, Capture
 from shared.errors import StartupError
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
@@ -211,6 +214,57 @@ async def test_reading_page_by_page_meets_each_capture_once(store: CaptureStore)
         seen += ids
         await store.acknowledge(ids)
     assert len(seen) == len(set(seen)) == 25
+
+
+def foreign(capture_id: str) -> ForeignCapture:
+    """A capture of the same moment with that id."""
+    capture = Capture(capture_id=capture_id, pokemon_id=1, action="capture", timestamp=NOON)
+    return ForeignCapture(capture=capture, metadata="{}")
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    ids=st.sets(
+        st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=6)
+        | st.text("aAzZ_09 äÄéß\u0301\uff5e\ufffd\U0001f600\U0001f601", min_size=1, max_size=4),
+        max_size=25,
+    ),
+    limit=st.integers(1, 27),
+)
+@example(ids={"\U0001f600", "\uff5e", "ä", "a", "a\U0001f600", "Z"}, limit=1)
+async def test_pages_by_id_joined_are_the_whole(ids: set[str], limit: int) -> None:
+    """In the order of the ids' UTF-8 bytes (not of UTF-16, nor of any language), each once, and none too long."""
+    with TemporaryDirectory() as folder:
+        async with reopened(Path(folder) / "captures.sqlite3", Clock()) as store:
+            await store.import_all([foreign(each) for each in ids], last_sync=None, source="a test")
+            seen: list[str] = []
+            while (page := await store.everything_by_id(after=seen[-1] if seen else "", limit=limit)).captures:
+                assert (page.total, len(page.captures)) == (len(ids), min(limit, len(ids) - len(seen)))
+                seen += [id_of(each) for each in page.captures]
+            assert page.total == len(ids)
+            assert seen == sorted(ids, key=str.encode)
+            assert sorted(seen) == sorted(id_of(each) for each in (await store.everything()).captures)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(after=st.text(st.characters(exclude_categories=()), max_size=4) | st.sampled_from(["\ud800", "a\x00", "\x00"]))
+async def test_any_text_has_its_place_among_the_ids(store: CaptureStore, after: str) -> None:
+    """Also text that no id can be, such as half of a surrogate pair: what comes after it is what has larger bytes."""
+    ids = ["A", "a", "aa", "ä", "\uff5e", "\U0001f600"]
+    await store.import_all([foreign(each) for each in ids], last_sync=None, source="a test")
+    page = await store.everything_by_id(after=after)
+    assert [id_of(each) for each in page.captures] == [
+        each for each in ids if each.encode() > after.encode(errors="surrogatepass")
+    ]
+
+
+async def test_a_page_by_id_is_found_by_an_index(database: Database) -> None:
+    """A page costs what is on it: nothing is sorted, and nothing before it is read."""
+    statement = "EXPLAIN QUERY PLAN " + load_queries("services.client")["everything_by_id"]
+    async with database.transaction(write=False) as db:
+        rows = await db.execute_fetchall(statement, {"after": b"a", "limit": 1})
+    [plan] = [row[-1] for row in rows]
+    assert plan.startswith("SEARCH captures USING INDEX")
 
 
 async def test_since_is_strictly_newer_and_counts_likewise(store: CaptureStore, clock: Clock) -> None:
