@@ -131,9 +131,10 @@ class CompletePage(Part):
     delete_unknown: bool
     after: str | None
     until: str | None
-    """The last id of the page; None when nothing comes after it. Ids are ordered by their UTF-8 bytes."""
+    """The last id of the page, one that a capture can have and that comes after `after`; None when nothing comes after
+    it. Ids are ordered by their UTF-8 bytes."""
     unacknowledged: tuple[str, ...]
-    """Of the page's ids those that the client still holds as pending."""
+    """Of the page's ids those that the client still holds as pending: only these are acknowledged."""
 
 
 class Pull(Part):
@@ -175,11 +176,11 @@ class Difference(Part):
     until: str | None
     """As in the page: where the next one begins, None at the end."""
     missing: int
-    """Captures that the client has and that were not stored: they are now."""
+    """Captures that the client has and that were not stored: they are now. What was still pending is among them."""
     unknown: int
-    """Captures that were stored and that the client does not have."""
+    """Captures that were stored and that the client does not have, be it that it deleted what was acknowledged."""
     deleted: int
-    """How many of these were deleted here, because it was asked for."""
+    """How many of these were deleted here, because it was asked for; a repeated message finds none of them again."""
     missing_examples: Annotated[tuple[str, ...], Field(max_length=EXAMPLES)] = ()
     unknown_examples: Annotated[tuple[str, ...], Field(max_length=EXAMPLES)] = ()
     """Their ids, the first of them."""

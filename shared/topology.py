@@ -16,6 +16,13 @@ DEAD_LETTERS: Final = RabbitExchange("pullsync.dead", type=ExchangeType.TOPIC, d
 DELIVERY_LIMIT: Final = 20
 """A message that was given back this often goes to its dead-letter queue."""
 
+DEAD_LETTER_DELIVERY_LIMIT: Final = 2**31 - 1
+"""As good as none: every look at a dead letter is a delivery, and beyond the limit it would be lost for good.
+
+It must be said: without a limit RabbitMQ 4 takes 20, and 3.10 puts what is given back at the end of the queue. -1 means
+none in RabbitMQ 4 only. The delay queues need none: expiring is no delivery, and beyond the limit they dead-letter.
+"""
+
 MIB: Final = 1024 * 1024
 
 
@@ -70,12 +77,17 @@ def _delay_queue(delay_s: int) -> RabbitQueue:
     )
 
 
-def _dead_letter_queue(queue: RabbitQueue) -> RabbitQueue:
+def dead_letter_queue(queue: RabbitQueue) -> RabbitQueue:
+    """Where a work queue's dead letters lie until somebody replays them."""
     return RabbitQueue(
         f"{queue.name}.dead",
         queue_type=QueueType.QUORUM,
         routing_key=queue.name,
-        arguments={"x-overflow": "reject-publish", "x-max-length-bytes": 1024 * MIB},
+        arguments={
+            "x-delivery-limit": DEAD_LETTER_DELIVERY_LIMIT,
+            "x-overflow": "reject-publish",
+            "x-max-length-bytes": 1024 * MIB,
+        },
     )
 
 
@@ -92,7 +104,7 @@ async def declare_topology(broker: RabbitBroker, *, consumed: tuple[RabbitQueue,
     await broker.declare_exchange(DEAD_LETTERS)
     bound = [(EXCHANGE, queue) for queue in WORK_QUEUES if queue not in consumed]
     bound += [(EXCHANGE, _delay_queue(delay_s)) for delay_s in ACKNOWLEDGE_DELAYS_S]
-    bound += [(DEAD_LETTERS, _dead_letter_queue(queue)) for queue in WORK_QUEUES]
+    bound += [(DEAD_LETTERS, dead_letter_queue(queue)) for queue in WORK_QUEUES]
     for exchange, queue in bound:
         declared = await broker.declare_queue(queue)
         await declared.bind(exchange.name, routing_key=queue.routing())

@@ -15,8 +15,11 @@ import pytest
 from dev.database import Database, create_database, with_database
 from dev.stack import Stack
 from services.ingest import app as ingest
+from services.ingest.species import keep_species, shipped_species
 from services.registry import app as registry
+from shared.database import make_pool
 from shared.migrations import migrate
+from shared.sql import load_queries
 from tests.servers import Servers, running_servers
 
 PASSWORD = "of a private test server"
@@ -42,6 +45,8 @@ async def _make_template(server_url: str) -> None:
     database = await create_database(server_url, TEMPLATE, password=PASSWORD)
     await migrate(database.registry_url, schema=registry.SCHEMA, history=registry.MIGRATIONS)
     await migrate(database.ingest_url, schema=ingest.SCHEMA, history=ingest.MIGRATIONS)
+    async with make_pool(database.ingest_url, service="test", max_size=1) as pool:
+        await keep_species(pool, load_queries("services.ingest"), shipped_species())
 
 
 @pytest.fixture

@@ -11,8 +11,11 @@ from starlette.applications import Starlette
 
 from services.ingest.acknowledge import Acknowledger
 from services.ingest.client_api import ClientApi
+from services.ingest.compare import Comparison
 from services.ingest.consumers import Acknowledgements, CaptureBatches
+from services.ingest.replay import Replays
 from services.ingest.settings import IngestSettings
+from services.ingest.species import keep_species, shipped_species
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
 from shared.broker import BrokerConnection, Publisher, make_broker
@@ -23,7 +26,7 @@ from shared.outbound import ClientHttp, OutboundPolicy
 from shared.settlements import Settlements
 from shared.sql import load_queries
 from shared.tasks import running
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
+from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, REPLAYS
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "captures"
@@ -36,24 +39,33 @@ def build_app(settings: IngestSettings) -> Starlette:
     """Ingest, not yet connected to anything. Its lifespan migrates the schema, then connects."""
     pool = make_pool(settings.database_url, service="ingest", max_size=_POOL_SIZE)
     broker = make_broker(settings.rabbitmq_url, service="ingest")
-    connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS))
+    connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS))
     publisher = Publisher(broker)
     http = ClientHttp(
         policy=OutboundPolicy(networks=settings.pull_sync_networks),
         timeout_s=settings.pull_sync_timeout / 3,
         body_limit_bytes=_ANSWER_BYTES,
     )
-    writer = Writer(store=CaptureStore(pool=pool, queries=load_queries("services.ingest")))
+    queries = load_queries("services.ingest")
+    store = CaptureStore(pool=pool, queries=queries)
+    writer = Writer(store=store)
     acknowledger = Acknowledger(client_api=ClientApi(http=http), publisher=publisher)
     settlements = Settlements(publisher=publisher)
-    CaptureBatches(writer=writer, acknowledger=acknowledger, settlements=settlements).subscribe(broker)
+    CaptureBatches(
+        writer=writer,
+        acknowledger=acknowledger,
+        settlements=settlements,
+        comparison=Comparison(pool=pool, queries=queries),
+    ).subscribe(broker)
     Acknowledgements(acknowledger=acknowledger).subscribe(broker)
+    Replays(store=store).subscribe(broker)
 
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
             await stack.enter_async_context(pool)
+            await keep_species(pool, queries, shipped_species())
             await stack.enter_async_context(http)
             await stack.enter_async_context(running("writer", writer.run))
             await stack.enter_async_context(connection.running())

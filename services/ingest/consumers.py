@@ -8,10 +8,11 @@ from typing import Final
 from faststream.rabbit import Channel, RabbitBroker
 
 from services.ingest.acknowledge import Acknowledger
+from services.ingest.compare import Comparison, page_ids
 from services.ingest.store import ReceivedPull
 from services.ingest.writer import Writer
 from shared.broker import decoder
-from shared.messages import AcknowledgeCaptures, CaptureBatch, Outcome, Pull, PullOutcome, Reason
+from shared.messages import AcknowledgeCaptures, CaptureBatch, Difference, Outcome, Pull, PullOutcome, Reason
 from shared.outbound import ClientCallError
 from shared.settlements import Settlements
 from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
@@ -24,8 +25,17 @@ _ACKNOWLEDGEMENTS_AT_ONCE: Final = 64
 class CaptureBatches:
     """A batch's message is acknowledged when it is committed, its clients were told or not, and the pulls settled."""
 
-    def __init__(self, *, writer: Writer, acknowledger: Acknowledger, settlements: Settlements) -> None:
+    def __init__(
+        self,
+        *,
+        writer: Writer,
+        acknowledger: Acknowledger,
+        settlements: Settlements,
+        comparison: Comparison | None = None,
+    ) -> None:
+        """Without a comparison a page of everything is refused."""
         self._writer = writer
+        self._comparison = comparison
         self._acknowledger = acknowledger
         self._settlements = settlements
 
@@ -40,23 +50,32 @@ class CaptureBatches:
         """Store, then tell. A crash anywhere brings the batch again: then all is a duplicate, and told again.
 
         Raises:
-            StoreUnavailableError: nothing was stored, and nobody was told.
+            StoreUnavailableError: nothing was stored, or a page of everything not compared, and its client not told.
             PublishError: a settlement was not taken.
         """
         counts = await self._writer.write([_received(pull) for pull in batch.pulls])
         await asyncio.gather(*map(self._finish, batch.pulls, counts))
 
     async def _finish(self, pull: Pull, stored: int) -> None:
+        difference = await self._difference(pull)
         error = await self._acknowledger.tell(
             AcknowledgeCaptures(
                 pull_id=pull.pull_id,
                 user_id=pull.user_id,
                 client_url=pull.client_url,
-                capture_ids=_ids(pull),
+                capture_ids=_to_tell(pull),
                 attempts=0,
             )
         )
-        await self._settlements.add(_outcome(pull, stored, error))
+        await self._settlements.add(_outcome(pull, stored, difference, error))
+
+    async def _difference(self, pull: Pull) -> Difference | None:
+        if pull.complete is None:
+            return None
+        if self._comparison is None:
+            message = "no comparison is wired"
+            raise RuntimeError(message)
+        return await self._comparison.compare(pull, pull.complete)
 
 
 class Acknowledgements:
@@ -90,14 +109,14 @@ def _received(pull: Pull) -> ReceivedPull:
     )
 
 
-def _ids(pull: Pull) -> tuple[str, ...]:
-    unreadable = (item.capture_id for item in pull.unreadable if item.capture_id is not None)
-    return (*(capture.capture_id for capture in pull.captures), *unreadable)
+def _to_tell(pull: Pull) -> tuple[str, ...]:
+    """Of everything that a client has it knows most to be stored; of what was pending nothing."""
+    return page_ids(pull) if pull.complete is None else pull.complete.unacknowledged
 
 
-def _outcome(pull: Pull, stored: int, error: ClientCallError | None) -> PullOutcome:
+def _outcome(pull: Pull, stored: int, difference: Difference | None, error: ClientCallError | None) -> PullOutcome:
     """More is asked for at once only when this pull made progress: a client that ignores us can't keep us busy."""
-    told = 0 if error else len(_ids(pull))
+    told = 0 if error else len(_to_tell(pull))
     return PullOutcome(
         pull_id=pull.pull_id,
         user_id=pull.user_id,
@@ -110,4 +129,5 @@ def _outcome(pull: Pull, stored: int, error: ClientCallError | None) -> PullOutc
         reason=Reason.UNACKNOWLEDGED if error else None,
         error=f"stored, but the client could not be told: {error.reason}: {error}" if error else None,
         duration_s=pull.duration_s,
+        difference=difference,
     )

@@ -1,4 +1,4 @@
-"""Captures in Postgres. One call is one transaction: events, holdings, ranking and quarantine, all or nothing."""
+"""Captures in Postgres. One call is one transaction: events, holdings, what is counted of them, and quarantine."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from shared.messages import PulledCapture, UnreadableItem
 
@@ -31,6 +32,44 @@ class ReceivedPull:
         return len(self.captures) + len(self.unreadable)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """An item in quarantine."""
+
+    quarantine_id: int
+    user_id: str
+    problem: str
+    """Why it came there."""
+    raw: str
+    pull_id: UUID
+    quarantined_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replayed:
+    """An item of the quarantine after another try: the capture that it is, or what still is wrong with it."""
+
+    item: Quarantined
+    capture: PulledCapture | None
+    problem: str | None
+    """None when it can be read."""
+
+    @property
+    def pulls(self) -> list[ReceivedPull]:
+        """The capture as it would have come, received when it went into quarantine; nothing when there is none."""
+        if self.capture is None:
+            return []
+        return [
+            ReceivedPull(
+                pull_id=self.item.pull_id,
+                user_id=self.item.user_id,
+                received_at=self.item.quarantined_at,
+                captures=(self.capture,),
+                unreadable=(),
+            )
+        ]
+
+
 class CaptureStore:
     """Exactly once: a capture that is stored already changes nothing."""
 
@@ -39,7 +78,7 @@ class CaptureStore:
         self._queries = queries
 
     async def store(self, pulls: Sequence[ReceivedPull]) -> list[int]:
-        """Store them together; how many captures of each were new.
+        """Store them together, all or nothing; how many captures of each were new.
 
         Raises:
             asyncpg.PostgresError, OSError: nothing was stored.
@@ -52,11 +91,39 @@ class CaptureStore:
                 if unreadable
                 else []
             )
-            if rows or kept:
-                grown = rows[0]["holdings"] if rows else 0
-                await connection.execute(self._queries["count"], sum(row["stored"] for row in rows), grown, len(kept))
+            await self._count(connection, rows, quarantined=len(kept))
         stored = {row["pull_number"]: row["stored"] for row in rows}
         return [stored.get(number, 0) for number in range(len(pulls))]
+
+    async def quarantined(self, quarantine_ids: Sequence[int]) -> list[Quarantined]:
+        """Those of these items that are still in quarantine."""
+        rows = await self._pool.fetch(self._queries["quarantined"], quarantine_ids)
+        return [Quarantined(**dict(row)) for row in rows]
+
+    async def store_replayed(self, replayed: Sequence[Replayed]) -> int:
+        """Store what can be read now and take it out of the quarantine, and note what is wrong with the rest.
+
+        All or nothing. It may be repeated, and by several at once: an item that is gone, or whose capture is stored
+        already, is counted once. Answers how many items left the quarantine.
+
+        Raises:
+            asyncpg.PostgresError, OSError: nothing was changed.
+        """
+        pulls = [pull for one in replayed for pull in one.pulls]
+        ids, problems = [one.item.quarantine_id for one in replayed], [_printable(one.problem) for one in replayed]
+        async with self._pool.acquire() as connection, connection.transaction():
+            rows = await connection.fetch(self._queries["store_captures"], *_capture_columns(pulls)) if pulls else []
+            gone: int = await connection.fetchval(self._queries["settle_replayed"], ids, problems)
+            await self._count(connection, rows, quarantined=-gone)
+        return gone
+
+    async def _count(
+        self, connection: PoolConnectionProxy, rows: Sequence[asyncpg.Record], *, quarantined: int
+    ) -> None:
+        """Add what a transaction changed to the totals, at its end."""
+        if rows or quarantined:
+            grown = rows[0]["holdings"] if rows else 0
+            await connection.execute(self._queries["count"], sum(row["stored"] for row in rows), grown, quarantined)
 
 
 def _capture_columns(pulls: Sequence[ReceivedPull]) -> list[list[Any]]:

@@ -31,6 +31,9 @@ UNSTORABLE: Final = (
 """Errors that a capture has for its own sake, on any server, at any time. No constraint of ours is broken by a capture:
 one that is speaks of the tables, and then nothing may go into quarantine."""
 
+REFUSED: Final = "the database refused it: "
+"""How the problem of a capture begins that could be read and not stored. Its raw text is our own form of a capture."""
+
 log = structlog.get_logger()
 
 Waiting = tuple[Sequence[ReceivedPull], asyncio.Future[list[int]]]
@@ -78,12 +81,12 @@ class Writer:
     async def _commit(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         try:
             async for attempt in stamina.retry_context(
-                on=_may_pass, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
+                on=may_pass, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
             ):
                 with attempt:
                     return await self._store.store(pulls)
         except (*UNSTORABLE, *TRANSIENT) as error:
-            if _is_unstorable(error):
+            if is_unstorable(error):
                 return await self._commit_apart(pulls, error)
             message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
             raise StoreUnavailableError(message) from error
@@ -108,11 +111,13 @@ class Writer:
         return await self._commit([replace(pull, captures=(), unreadable=(*pull.unreadable, guilty))])
 
 
-def _may_pass(error: Exception) -> bool:
-    return isinstance(error, TRANSIENT) and not _is_unstorable(error)
+def may_pass(error: Exception) -> bool:
+    """Whether the same transaction may do better a little later."""
+    return isinstance(error, TRANSIENT) and not is_unstorable(error)
 
 
-def _is_unstorable(error: Exception) -> bool:
+def is_unstorable(error: Exception) -> bool:
+    """Whether a capture is at fault."""
     # asyncpg's errors of encoding are both an InterfaceError and a ValueError, and so are those of its settings.
     return isinstance(error, UNSTORABLE) and not isinstance(error, asyncpg.ClientConfigurationError)
 
@@ -120,7 +125,7 @@ def _is_unstorable(error: Exception) -> bool:
 def _quarantined(capture: PulledCapture, error: Exception) -> UnreadableItem:
     return UnreadableItem(
         capture_id=capture.capture_id,
-        problem=f"the database refused it: {error}"[:500],
+        problem=f"{REFUSED}{error}"[:500],
         raw=to_json(capture).decode(),
     )
 

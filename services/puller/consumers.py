@@ -10,6 +10,7 @@ import structlog
 from faststream.rabbit import Channel, RabbitBroker
 
 from services.puller.loop import Pulls
+from services.puller.pull import Asked
 from shared.broker import decoder
 from shared.messages import PullRequested
 from shared.topology import EXCHANGE, PULL_REQUESTED
@@ -45,4 +46,4 @@ class RequestedPulls:
         targets = [target for target in message.targets if target.lease_expires_at > now]
         if len(targets) < len(message.targets):
             log.info("requests_expired", clients=len(message.targets) - len(targets))
-        await asyncio.gather(*self._pulls.begin(targets, since=message.since))
+        await asyncio.gather(*self._pulls.begin(targets, Asked(since=message.since, complete=message.complete)))

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
 from typing import Final
 
 import structlog
 
-from services.puller.pull import Puller
+from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi, RegistryAwayError
 from shared.broker import PublishError
 from shared.claims import CLAIM_LIMIT
@@ -36,9 +35,9 @@ class Pulls:
         """How many more could begin now."""
         return max(0, self._concurrency - len(self._under_way))
 
-    def begin(self, targets: Sequence[PullTarget], *, since: datetime | None = None) -> list[asyncio.Task[None]]:
+    def begin(self, targets: Sequence[PullTarget], asked: Asked = PENDING) -> list[asyncio.Task[None]]:
         """Pull these clients; each task raises what `Puller.pull` raises."""
-        tasks = [asyncio.create_task(self._pull(target, since)) for target in targets]
+        tasks = [asyncio.create_task(self._pull(target, asked)) for target in targets]
         self._under_way.update(tasks)
         for task in tasks:
             task.add_done_callback(self._under_way.discard)
@@ -49,9 +48,9 @@ class Pulls:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _pull(self, target: PullTarget, since: datetime | None) -> None:
+    async def _pull(self, target: PullTarget, asked: Asked) -> None:
         async with self._permits:
-            await self._puller.pull(target, since=since)
+            await self._puller.pull(target, asked)
 
 
 class Timer:

@@ -38,4 +38,7 @@ def _weight(pull: Pull) -> int:
     """What is foreign and may be large counts by its bytes, at most six for a character in JSON."""
     characters = sum(len(item.raw) + len(item.capture_id or "") for item in pull.unreadable)
     characters += sum(len(capture.metadata or "") for capture in pull.captures)
-    return max(len(pull.captures) + len(pull.unreadable), 6 * characters // _PIECE_BYTES)
+    if pull.complete:
+        ids = (pull.complete.after or "", pull.complete.until or "", *pull.complete.unacknowledged)
+        characters += sum(map(len, ids))
+    return max(1, len(pull.captures) + len(pull.unreadable), 6 * characters // _PIECE_BYTES)

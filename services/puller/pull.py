@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Final
 
 import structlog
 
@@ -11,11 +13,23 @@ from services.puller.client_api import ClientApi
 from services.puller.publisher import BatchPublisher
 from services.puller.reading import Page
 from shared.broker import PublishError
-from shared.messages import Outcome, Pull, PullOutcome, PullTarget, Reason
+from shared.messages import CompletePull, Outcome, Pull, PullOutcome, PullTarget, Reason
 from shared.outbound import ClientCallError
 from shared.settlements import Settlements
 
 log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """What to ask clients for: what is pending, newer than `since` if that is set; or a page of all that they have."""
+
+    since: datetime | None = None
+    complete: CompletePull | None = None
+
+
+PENDING: Final = Asked()
+"""All that is pending."""
 
 
 class Puller:
@@ -26,7 +40,7 @@ class Puller:
         self._batches = batches
         self._settlements = settlements
 
-    async def pull(self, target: PullTarget, *, since: datetime | None = None) -> None:
+    async def pull(self, target: PullTarget, asked: Asked = PENDING) -> None:
         """Pull one client; its failures are part of the outcome.
 
         Raises:
@@ -34,12 +48,12 @@ class Puller:
         """
         started = time.monotonic()
         try:
-            page = await self._client_api.sync_data(target, since=since)
+            page = await self._ask(target, asked)
         except ClientCallError as error:
             await self._failed(target, error.reason, str(error), time.monotonic() - started)
             return
         duration_s = time.monotonic() - started
-        if page.captures or page.unreadable:
+        if page.captures or page.unreadable or page.complete:  # what a client lost is known from an empty page
             await self._hand_over(target, page, duration_s)
         else:
             await self._settlements.add(
@@ -52,6 +66,11 @@ class Puller:
                 )
             )
 
+    async def _ask(self, target: PullTarget, asked: Asked) -> Page:
+        if asked.complete is not None:
+            return await self._client_api.all_captures(target, asked.complete)
+        return await self._client_api.sync_data(target, since=asked.since)
+
     async def _hand_over(self, target: PullTarget, page: Page, duration_s: float) -> None:
         pull = Pull(
             pull_id=target.pull_id,
@@ -63,6 +82,7 @@ class Puller:
             more_pending=page.more_pending,
             captures=page.captures,
             unreadable=page.unreadable,
+            complete=page.complete,
         )
         try:
             await self._batches.add(pull)

@@ -18,8 +18,9 @@ from services.registry.dead_letters import DeadLetters
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
+from services.registry.openapi import describe, operation_id
 from services.registry.probe import ClientProbe
-from services.registry.problems import BodyLimit, install_error_handlers
+from services.registry.problems import install_error_handlers
 from services.registry.quarantine import Quarantine
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
@@ -96,8 +97,8 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         version=VERSION,
         lifespan=lifespan,
         strict_content_type=False,
+        generate_unique_id_function=operation_id,
     )
-    app.add_middleware(BodyLimit)
     install_error_handlers(app)
     health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
     for routes in (
@@ -118,7 +119,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         SystemRoutes(statistics=statistics, captures=captures, health=health),
     ):
         app.include_router(routes.router())
-    return app
+    return describe(app)
 
 
 def _lease_times(settings: RegistrySettings) -> LeaseTimes:

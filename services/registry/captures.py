@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any, Final
 
 import asyncpg
 
+from services.registry.errors import RegistryError
 from shared.database import fetch_one
+
+_BLANK_LETTERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
+"""Characters that show nothing although Unicode calls them letters, marks or symbols; with the variation selectors."""
+
+Place = tuple[int, str]
+"""Where a page of the holders begins: behind the user with so many holdings and that id."""
+FIRST_PLACE: Final[Place] = (2**31 - 1, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,8 +27,29 @@ class Ranked:
 
     pokemon_id: int
     pokemon_name: str
+    """Fit for showing."""
     holders: int
     updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A user and how many Pokémon he holds."""
+
+    user_id: str
+    holdings: int
+    updated_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holding:
+    """A Pokémon that a user holds."""
+
+    pokemon_id: int
+    pokemon_name: str
+    """Fit for showing."""
+    held_since: datetime
+    """The time of the capture that decides; a time in the future counts as that of its receipt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +65,16 @@ class CaptureTotals:
     updated_at: datetime | None
 
 
+class UnknownUserError(RegistryError):
+    """Nobody has registered a client for that user, and nothing of his is stored."""
+
+    status = 404
+
+    def __init__(self, user_id: str) -> None:
+        """For that user."""
+        super().__init__(f"Nothing is known of user {user_id!r}: no client is registered, and no capture is stored.")
+
+
 class Captures:
     """Read only. Before ingest has made its tables, every method raises asyncpg's UndefinedTableError."""
 
@@ -43,8 +84,61 @@ class Captures:
 
     async def ranking(self, limit: int) -> list[Ranked]:
         """The most held Pokémon first, the lower number first on a tie."""
-        return [Ranked(**dict(row)) for row in await self._pool.fetch(self._queries["ranking"], limit)]
+        rows = await self._pool.fetch(self._queries["ranking"], limit)
+        return [Ranked(**_named(row)) for row in rows]
+
+    async def top_holders(self, *, after: Place, limit: int) -> list[Holder]:
+        """The users who hold most first, by id on a tie; those whose place is behind `after`.
+
+        While counts change, a user may be met on two pages or on none; one whose count stays is met once.
+        """
+        holdings, user_id = after
+        rows = await self._pool.fetch(self._queries["top_holders"], -holdings, user_id, limit)
+        return [Holder(**dict(row)) for row in rows]
+
+    async def holdings(self, user_id: str, *, after: int, limit: int) -> list[Holding]:
+        """What a user holds, by number, above `after`. Nothing for a known user who holds nothing.
+
+        Raises:
+            UnknownUserError: no client is registered for that user, and nothing of his was stored.
+        """
+        if "\x00" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
+            raise UnknownUserError(user_id)  # PostgreSQL can't even look for such characters
+        rows = await self._pool.fetch(self._queries["user_holdings"], user_id, after, limit)
+        if not rows and not await self._pool.fetchval(self._queries["is_known_user"], user_id):
+            raise UnknownUserError(user_id)
+        return [Holding(**_named(row)) for row in rows]
 
     async def totals(self) -> CaptureTotals:
         """Numbers over all users."""
         return CaptureTotals(**dict(await fetch_one(self._pool, self._queries["capture_totals"])))
+
+
+def _named(row: asyncpg.Record) -> dict[str, Any]:
+    return {**dict(row), "pokemon_name": shown_name(row["pokemon_id"], row["pokemon_name"])}
+
+
+def shown_name(pokemon_id: int, name: str) -> str:
+    """The name with all that can't be seen written as escapes; the number for a name that shows nothing."""
+    return visible(name) if name.strip() else f"#{pokemon_id}"
+
+
+def visible(text: str) -> str:
+    r"""Control, line-breaking, bidirectional and invisible characters as `\u202e`, all others as they are.
+
+    So a name can't reverse, break or empty the line that it is shown in.
+    """
+    return "".join(_escape(character) if _is_invisible(character) else character for character in text)
+
+
+def _is_invisible(character: str) -> bool:
+    return (
+        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+        or character in _BLANK_LETTERS
+        or "\ufe00" <= character <= "\ufe0f"
+        or "\U000e0100" <= character <= "\U000e01ef"
+    )
+
+
+def _escape(character: str) -> str:
+    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"

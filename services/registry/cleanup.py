@@ -76,6 +76,7 @@ class Cleanup:
         return cleaned
 
     async def _clean_clients(self, connection: asyncpg.pool.PoolConnectionProxy) -> Cleaned:
+        await connection.execute(self._queries["lock_silent"], self._silence.inactive_after, self._silence.retention)
         marked = await connection.fetch(self._queries["mark_inactive"], self._silence.inactive_after)
         rows = await connection.fetch(
             self._queries["remove_silent"], self._silence.retention, self._silence.probe_interval_s

@@ -190,7 +190,7 @@ class Run(BaseModel):
         """How long it takes yet at that rate; null as long as nothing can be said."""
         if self.finished_at is not None:
             return 0.0
-        return round((self.requested - self.settled) / self.rate_per_s, 1) if self.rate_per_s else None
+        return round((self.requested - self.settled) * self.elapsed_s / self.settled, 1) if self.settled else None
 
 
 class RunProgress(Run):

@@ -1,42 +1,114 @@
-"""Everything that the registry refuses, and the one place that turns it into an HTTP answer.
+"""The tree of everything that the registry refuses. `services.registry.problems` turns each into its HTTP answer.
 
-Each answer has a `detail`: one sentence that says what is wrong and what to do.
+A class is a kind of problem: its status, its slug (the end of a stable URN, which callers may compare) and its title
+are the same for all of its instances, and derived from its name where it does not say otherwise. An instance's text is
+one sentence, fit for a caller: what is wrong and what to do.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
-import asyncpg
-import structlog
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+_WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$|\d)|[A-Z][a-z]*|\d+")
 
-from shared.database import TRANSIENT
 
-BODY_BYTES: Final = 1024 * 1024
-_TOO_LARGE: Final = f"The body is larger than {BODY_BYTES} bytes."
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InvalidField:
+    """A part of a request that can't be as it is, and why; without what was sent."""
 
-log = structlog.get_logger()
-
-Answer = Callable[[Request, Exception], Awaitable[JSONResponse]]
+    field: str
+    detail: str
 
 
 class RegistryError(Exception):
-    """Base of the registry's errors; its text is fit for a caller."""
+    """Base of the registry's errors. A subclass sets `status`, and the rest only where its name says too little."""
 
-    status = 500
+    status: int = 500
+    slug: ClassVar[str] = "internal-error"
+    title: ClassVar[str] = "Internal error"
+    retry_after_s: float | None = None
+    """Seconds after which the same request may succeed, where that is known; sent as `Retry-After`."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Name the kind of problem: `UnknownClientError` is `unknown-client`, "Unknown client"."""
+        super().__init_subclass__(**options)
+        words = [word.lower() for word in _WORD.findall(cls.__name__.removesuffix("Error"))]
+        if "slug" not in cls.__dict__:
+            cls.slug = "-".join(words)
+        if "title" not in cls.__dict__:
+            cls.title = " ".join(words).capitalize()
+
+
+class InternalError(RegistryError):
+    """It is our fault, and was logged."""
+
+    slug = RegistryError.slug
+    title = RegistryError.title
+
+    def __init__(self) -> None:
+        """Without a word of what happened, which is none of the caller's business."""
+        super().__init__("Something went wrong here, and was logged.")
 
 
 class RefusedError(RegistryError):
     """The request can't be served as it is; sending it again does not help."""
 
     status = 400
+
+
+class MalformedBodyError(RefusedError):
+    """The body is no JSON."""
+
+    def __init__(self) -> None:
+        """The same for whatever it is instead."""
+        super().__init__("The body is not valid JSON.")
+
+
+class InvalidRequestError(RefusedError):
+    """A parameter or a part of the body has a value that it can't have; `fields` tells which."""
+
+    status = 422
+    _NAMED = 20
+
+    def __init__(self, fields: Sequence[InvalidField]) -> None:
+        """For these fields, of which the first are named: a body may have thousands of faults."""
+        self.fields = tuple(fields[: self._NAMED])
+        more = len(fields) - len(self.fields)
+        named = "; ".join(f"{field.field}: {field.detail}" for field in self.fields)
+        super().__init__(f"{named}; and {more} more" if more else named)
+
+
+class BodyTooLargeError(RefusedError):
+    """The body is larger than any request of this service."""
+
+    status = 413
+
+    def __init__(self, limit_bytes: int) -> None:
+        """Larger than `limit_bytes`."""
+        super().__init__(f"The body is larger than {limit_bytes} bytes.")
+
+
+class UnknownPathError(RefusedError):
+    """Nothing is served there."""
+
+    status = 404
+
+    def __init__(self) -> None:
+        """The path itself is not repeated."""
+        super().__init__("Nothing is served at this path; /docs lists what is.")
+
+
+class MethodNotAllowedError(RefusedError):
+    """The path exists, and does not take that method."""
+
+    status = 405
+
+    def __init__(self) -> None:
+        """The header `Allow` names a method that it takes."""
+        super().__init__("This path does not take that method; the header Allow names what it takes.")
 
 
 class UnknownClientError(RegistryError):
@@ -61,73 +133,21 @@ class UnavailableError(RegistryError):
     status = 503
 
 
-class BodyLimit:
-    """Refuses a body that is too large with a sentence, before reading it or while reading it."""
+class DatabaseAwayError(UnavailableError):
+    """PostgreSQL does not answer, or ended the transaction."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request, or refuse it."""
-        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
-        if length.isdigit() and int(length) > BODY_BYTES:
-            answer = JSONResponse({"detail": _TOO_LARGE}, status_code=413)
-            await answer(scope, receive, send)
-        else:
-            await self._app(scope, _counted(receive), send)
+    def __init__(self) -> None:
+        """Whatever the reason, which is in the log."""
+        super().__init__("The database is not available; try again soon.")
 
 
-def _counted(receive: Receive) -> Receive:
-    read = 0
+class CapturesNotReadyError(UnavailableError):
+    """What ingest publishes for the registry is not there, or older than this registry expects."""
 
-    async def count() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > BODY_BYTES:
-            raise HTTPException(413, _TOO_LARGE)
-        return message
+    title = "Captures not set up"
 
-    return count
-
-
-def install_error_handlers(app: FastAPI) -> None:
-    """Answer every error of this service, of validation and of the database with one sentence."""
-
-    async def refused(_request: Request, error: Exception) -> JSONResponse:
-        status = error.status if isinstance(error, RegistryError) else 500
-        return JSONResponse({"detail": str(error)}, status_code=status)
-
-    async def invalid(_request: Request, error: Exception) -> JSONResponse:
-        problems = error.errors() if isinstance(error, RequestValidationError) else ()
-        status = 400 if any(problem["type"] == "json_invalid" for problem in problems) else 422
-        return JSONResponse({"detail": "; ".join(_sentence(problem) for problem in problems)}, status_code=status)
-
-    async def schema_missing(_request: Request, _error: Exception) -> JSONResponse:
-        text = "The captures are not set up yet: is ingest running? It creates its tables when it starts."
-        return JSONResponse({"detail": text}, status_code=503)
-
-    async def database_away(request: Request, error: Exception) -> JSONResponse:
-        log.warning("database_away", path=request.url.path, problem=str(error) or type(error).__name__)
-        return JSONResponse({"detail": "The database is not available; try again soon."}, status_code=503)
-
-    async def failed(_request: Request, _error: Exception) -> JSONResponse:
-        # Starlette logs it with its trace after this answer.
-        return JSONResponse({"detail": "Something went wrong here, and was logged."}, status_code=500)
-
-    app.add_exception_handler(Exception, failed)
-    app.add_exception_handler(RegistryError, refused)
-    app.add_exception_handler(RequestValidationError, invalid)
-    for missing in (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError):
-        app.add_exception_handler(missing, schema_missing)
-    for away in TRANSIENT:
-        app.add_exception_handler(away, database_away)
-
-
-def _sentence(problem: dict[str, object]) -> str:
-    """`interval: Input should be a valid integer`; the foreign input itself is not repeated."""
-    location = problem["loc"]
-    if problem["type"] == "json_invalid":
-        return "The body is not valid JSON."
-    parts = [str(part) for part in location[1:]] if isinstance(location, tuple) else []
-    return f"{'.'.join(parts) or 'body'}: {problem['msg']}"
+    def __init__(self) -> None:
+        """Whichever view or column is missing."""
+        super().__init__(
+            "The captures are not set up yet: is ingest running, and up to date? It creates its tables when it starts."
+        )

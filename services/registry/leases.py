@@ -52,7 +52,8 @@ class Leases:
         targets: dict[Asked, list[PullTarget]] = {}
         for row in await self._pool.fetch(self._queries["claim_demanded"], self._in_flight, self._times.lease):
             targets.setdefault(Asked(since=row["pull_since"]), []).append(_target(row))
-        for row in await self._pool.fetch(self._queries["claim_complete"], COMPLETE_IN_FLIGHT, self._times.lease):
+        limits = (COMPLETE_IN_FLIGHT, self._times.lease, self._in_flight)
+        for row in await self._pool.fetch(self._queries["claim_complete"], *limits):
             complete = CompletePull(asked_at=row["claimed_at"], delete_unknown=row["delete_unknown"])
             target = _target(row).model_copy(update={"after": row["compared_until"]})
             targets.setdefault(Asked(complete=complete), []).append(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Final, Literal
@@ -81,17 +82,19 @@ class Runs:
         Raises:
             UnknownRunError: there is no such run.
         """
+        return Run.model_validate(dict(await self._row(run_id)))
+
+    async def progress(self, run_id: UUID) -> RunProgress:
+        """How far it is, and why clients failed. Raises as `get` does."""
+        row = await self._row(run_id)
+        return RunProgress.model_validate({**row, "failed_by_reason": json.loads(row["failed_by_reason"])})
+
+    async def _row(self, run_id: UUID) -> asyncpg.Record:
         row = await self._pool.fetchrow(self._queries["run"], run_id)
         if row is None:
             message = f"No run {run_id} is known; finished runs are kept for some days."
             raise UnknownRunError(message)
-        return Run.model_validate(dict(row))
-
-    async def progress(self, run_id: UUID) -> RunProgress:
-        """How far it is, and why clients failed. Raises as `get` does."""
-        run = await self.get(run_id)
-        reasons = await self._pool.fetch(self._queries["run_failure_reasons"], run_id)
-        return RunProgress(**dict(run), failed_by_reason={row["reason"]: row["clients"] for row in reasons})
+        return row
 
     async def page(self, *, before: UUID | None, limit: int) -> list[Run]:
         """Runs that started before that one, the latest first."""

@@ -11,7 +11,7 @@ from shared.database import fetch_one
 
 
 class Schedule:
-    """Every method is one transaction; pullers see it at their next claim."""
+    """What is set here pullers see at their next claim."""
 
     def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str]) -> None:
         self._pool = pool
@@ -30,5 +30,12 @@ class Schedule:
         await self._pool.execute(self._queries["set_running"], running)
 
     async def set_interval(self, interval_s: int) -> None:
-        """Pull every client each `interval_s` seconds from now on, but for those that have an interval of their own."""
+        """Pull every client each `interval_s` seconds from now on, but for those that have an interval of their own.
+
+        The interval is told first. Settlements that read the former one are waited for, in a transaction that holds
+        nothing else; only then is it known who else waits for a slot. May be repeated.
+        """
         await self._pool.execute(self._queries["set_interval"], interval_s)
+        async with self._pool.acquire() as connection, connection.transaction():
+            await connection.execute(self._queries["await_changes"])
+        await self._pool.execute(self._queries["move_to_slots"])

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from uuid import uuid4
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.ingest.replay import Replays
 from services.ingest.store import CaptureStore, ReceivedPull
 from shared.database import make_pool
-from shared.messages import PulledCapture
+from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
@@ -27,7 +32,15 @@ USERS = ("ana", "bia", "caio")
 POKEMON = (1, 4, 25)
 
 Event = tuple[str, PulledCapture]
-Tables = tuple[set[tuple[str, str]], dict[tuple[str, int], bool], dict[int, int]]
+
+
+class Tables(NamedTuple):
+    """What the tables hold."""
+
+    events: set[tuple[str, str]]
+    held: dict[tuple[str, int], bool]
+    ranking: dict[int, int]
+    holders: dict[str, int]
 
 
 def capture(number: int, pokemon_id: int, second: int, *, removed: bool) -> PulledCapture:
@@ -60,8 +73,9 @@ def model(events: Sequence[Event]) -> Tables:
     held: dict[tuple[str, int], bool] = {}
     for user, event in sorted(events, key=lambda item: (item[1].timestamp, item[1].capture_id)):
         held[user, event.pokemon_id] = not event.removed
-    counts = {pokemon: sum(held.get((user, pokemon), False) for user in USERS) for pokemon in POKEMON}
-    return stored, held, {pokemon: count for pokemon, count in counts.items() if count}
+    ranking = Counter(pokemon for (_, pokemon), is_held in held.items() if is_held)
+    holders = Counter(user for (user, _), is_held in held.items() if is_held)
+    return Tables(events=stored, held=held, ranking=ranking, holders=holders)
 
 
 def deliveries(events: Sequence[Event], rng: random.Random) -> list[list[ReceivedPull]]:
@@ -86,7 +100,9 @@ def pull_of(user: str, captures: Sequence[PulledCapture]) -> ReceivedPull:
 async def empty_tables(database: Database) -> AsyncIterator[asyncpg.Pool]:
     """A pool on tables without rows."""
     async with make_pool(database.ingest_url, service="test", max_size=2) as pool:
-        await pool.execute("TRUNCATE captures.events, captures.holdings, captures.ranking, captures.quarantine")
+        await pool.execute(
+            "TRUNCATE captures.events, captures.holdings, captures.holders, captures.ranking, captures.quarantine"
+        )
         await pool.execute("UPDATE captures.totals SET events = 0, holdings = 0, quarantined = 0")
         yield pool
 
@@ -96,8 +112,13 @@ async def tables(pool: asyncpg.Pool) -> Tables:
     events = {(row[0], row[1]) for row in await pool.fetch("SELECT user_id, capture_id FROM captures.events")}
     rows = await pool.fetch("SELECT user_id, pokemon_id, held FROM captures.holdings")
     ranking = await pool.fetch("SELECT pokemon_id, holders FROM captures.published_ranking")
-    held = {(row[0], row[1]): row[2] for row in rows}
-    return events, held, {row[0]: row[1] for row in ranking}
+    holders = await pool.fetch("SELECT user_id, holdings FROM captures.published_holders")
+    return Tables(
+        events=events,
+        held={(row[0], row[1]): row[2] for row in rows},
+        ranking={row[0]: row[1] for row in ranking},
+        holders={row[0]: row[1] for row in holders},
+    )
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -105,16 +126,59 @@ async def tables(pool: asyncpg.Pool) -> Tables:
 async def test_any_order_and_repetition_of_batches_ends_in_the_same_tables(
     database: Database, events: list[Event], seed: int
 ) -> None:
-    """Events, holdings, ranking and totals are the model's, and each new capture is counted once."""
+    """Events, holdings, holders, ranking and totals are the model's, and each new capture is counted once."""
     async with empty_tables(database) as pool:
         store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
         groups = deliveries(events, random.Random(seed))  # noqa: S311 - a shuffle, not a secret
         new = sum([sum(await store.store(group)) for group in groups])
         expected = model(events)
         assert await tables(pool) == expected
-        assert new == len(expected[0])
+        assert new == len(expected.events)
         totals = await pool.fetchrow("SELECT events, holdings FROM captures.published_totals")
-        assert tuple(totals or ()) == (len(expected[0]), sum(expected[1].values()))
+        assert tuple(totals or ()) == (len(expected.events), sum(expected.held.values()))
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(events=histories(), seed=st.integers(0, 2**32))
+async def test_captures_that_took_the_way_through_the_quarantine_end_in_the_same_tables(
+    database: Database, events: list[Event], seed: int
+) -> None:
+    """Some come as unreadable items, and are replayed at any time, together, again, and two messages at once."""
+    rng = random.Random(seed)  # noqa: S311 - a shuffle, not a secret
+    async with empty_tables(database) as pool:
+        store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
+        replays = Replays(store=store)
+        for group in deliveries(events, rng):
+            await store.store([unread(pull) if rng.random() < 0.5 else pull for pull in group])
+            if rng.random() < 0.3:
+                message = ReplayQuarantined(quarantine_ids=await quarantine_ids(pool))
+                await asyncio.gather(replays.handle(message), replays.handle(message))
+        await replays.handle(ReplayQuarantined(quarantine_ids=await quarantine_ids(pool)))
+        expected = model(events)
+        assert await tables(pool) == expected
+        totals = await pool.fetchrow("SELECT events, holdings, quarantined FROM captures.published_totals")
+        assert tuple(totals or ()) == (len(expected.events), sum(expected.held.values()), 0)
+        assert await quarantine_ids(pool) == ()
+
+
+def unread(pull: ReceivedPull) -> ReceivedPull:
+    """The pull as a puller would send it that can't read any of it."""
+    items = [
+        UnreadableItem(capture_id=capture.capture_id, problem="not known yet", raw=raw(capture))
+        for capture in pull.captures
+    ]
+    return replace(pull, captures=(), unreadable=items)
+
+
+def raw(capture: PulledCapture) -> str:
+    """As a client says it."""
+    said = capture.model_dump(mode="json", exclude={"removed", "metadata"})
+    return json.dumps({**said, "metadata": {"removed": capture.removed}})
+
+
+async def quarantine_ids(pool: asyncpg.Pool) -> tuple[int, ...]:
+    """All that is in quarantine."""
+    return tuple(row[0] for row in await pool.fetch("SELECT quarantine_id FROM captures.quarantine"))
 
 
 async def test_a_time_in_the_future_counts_as_the_time_of_receipt(database: Database) -> None:
@@ -124,9 +188,9 @@ async def test_a_time_in_the_future_counts_as_the_time_of_receipt(database: Data
     async with empty_tables(database) as pool:
         store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
         await store.store([pull_of("ana", [ahead])])
-        assert (await tables(pool))[2] == {25: 1}
+        assert (await tables(pool)).ranking == {25: 1}
         second = ReceivedPull(
             pull_id=uuid4(), user_id="ana", received_at=START + timedelta(days=3), captures=[later], unreadable=()
         )
         await store.store([second])
-        assert (await tables(pool))[2] == {}
+        assert (await tables(pool)).ranking == {}

@@ -6,11 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
 import asyncpg
 import pytest
+from asyncpg.pool import PoolConnectionProxy
 
 from dev.database import Database
 from services.ingest.store import CaptureStore, ReceivedPull
@@ -19,6 +21,7 @@ from shared.database import make_pool
 from shared.messages import PulledCapture, UnreadableItem
 from shared.sql import load_queries
 from shared.tasks import running
+from tests.waiting import eventually
 
 NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -162,7 +165,8 @@ async def test_what_was_refused_is_refused_once(writer: Writer, pool: asyncpg.Po
 SCHEMA_ERRORS: Final = [
     "DROP TABLE captures.events CASCADE",
     "DROP TABLE captures.ranking CASCADE",
-    "DROP TABLE captures.quarantine",
+    "DROP TABLE captures.quarantine CASCADE",
+    "DROP TABLE captures.holders CASCADE",
     "ALTER TABLE captures.holdings DROP COLUMN held_before",
     "ALTER TABLE captures.ranking DROP CONSTRAINT ranking_pkey",
     (
@@ -239,6 +243,63 @@ async def test_two_writers_in_opposite_order_agree(store: CaptureStore, pool: as
     totals = await pool.fetchrow("SELECT events, holdings FROM captures.totals")
     assert totals is not None
     assert tuple(totals) == (4_800, sum(expected.values()))
+    held = "SELECT user_id, count(*)::integer AS holdings FROM captures.holdings WHERE held GROUP BY 1 ORDER BY 1"
+    holders = await pool.fetch("SELECT user_id, holdings FROM captures.holders ORDER BY 1")
+    assert holders == await pool.fetch(held)
+
+
+LOCK_ORDER: Final = {
+    "events": "DELETE FROM captures.events WHERE capture_id = 'repeated'",
+    "holdings": "SELECT FROM captures.holdings WHERE user_id = 'ash' FOR UPDATE NOWAIT",
+    "holders": "SELECT FROM captures.holders WHERE user_id = 'ash' FOR UPDATE NOWAIT",
+    "ranking": "SELECT FROM captures.ranking WHERE pokemon_id = 25 FOR UPDATE NOWAIT",
+    "quarantine": "DELETE FROM captures.quarantine",
+    "totals": "SELECT FROM captures.totals FOR UPDATE NOWAIT",
+}
+
+
+@pytest.mark.parametrize("held_up_at", LOCK_ORDER)
+async def test_locks_are_taken_in_the_order_that_is_written_down(
+    held_up_at: str, writer: Writer, pool: asyncpg.Pool
+) -> None:
+    """A writer that waits at one table has locked all tables before it, and none after it."""
+    first = pull(capture("a", pokemon_id=1), capture("b"), capture("repeated", pokemon_id=4), unreadable=[item()])
+    await writer.write([first])
+    second = pull(
+        capture("c", removed=True, timestamp=NOON + timedelta(minutes=1)), capture("repeated"), unreadable=[item()]
+    )
+    waits = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
+    async with pool.acquire() as other, pool.acquire() as third:
+        begun = other.transaction()
+        await begun.start()
+        await other.execute(LOCK_ORDER[held_up_at])
+        writing = asyncio.create_task(writer.write([second]))
+        await eventually(partial(third.fetchval, waits))
+        order = list(LOCK_ORDER)
+        checked = [table for table in order if "NOWAIT" in LOCK_ORDER[table] and table != held_up_at]
+        locked = [table for table in checked if await is_locked(third, LOCK_ORDER[table])]
+        assert locked == [table for table in checked if order.index(table) < order.index(held_up_at)]
+        await begun.commit()
+        await writing
+
+
+async def is_locked(connection: PoolConnectionProxy, statement: str) -> bool:
+    """Whether somebody else has the row."""
+    try:
+        async with connection.transaction():
+            await connection.execute(statement)
+    except asyncpg.LockNotAvailableError:
+        return True
+    return False
+
+
+async def test_long_items_that_begin_alike_are_told_apart_by_their_ids(writer: Writer, pool: asyncpg.Pool) -> None:
+    """What is kept of them is the same; and each is kept once all the same."""
+    cut = '{"note": "' + "x" * 16_000
+    items = [UnreadableItem(capture_id=capture_id, problem="p", raw=cut) for capture_id in ("u1", "u2", None)]
+    await writer.write([pull(unreadable=items), pull(unreadable=items)])
+    kept = await pool.fetch("SELECT capture_id FROM captures.quarantine ORDER BY capture_id")
+    assert [row[0] for row in kept] == ["u1", "u2", None]
 
 
 async def test_unreadable_items_do_not_deadlock_two_writers(pool: asyncpg.Pool) -> None:

@@ -1,8 +1,8 @@
--- Storing captures. In all queries of this folder locks are taken in one order (events, holdings, ranking, quarantine,
--- totals; each by its key), so that two writers cannot deadlock.
+-- Storing captures. In all queries of this folder locks are taken in one order (events, holdings, holders, ranking,
+-- quarantine, totals; each by its key, the quarantine by user and fingerprint), so that two writers cannot deadlock.
 
 -- name: store_captures
--- Stores the captures that are new, moves their holdings, and the ranking by the difference; all or nothing.
+-- Stores the captures that are new, moves their holdings, and holders and ranking by the difference; all or nothing.
 -- Answers how many were new, by pull number, and in each row by how much the holdings grew in all.
 WITH incoming AS (
     SELECT DISTINCT ON (user_id COLLATE "C", capture_id COLLATE "C") *
@@ -43,7 +43,13 @@ changed AS (
         capture_id = excluded.capture_id
     WHERE (excluded.effective_at, excluded.captured_at, excluded.capture_id)
         > (h.effective_at, h.captured_at, h.capture_id)
-    RETURNING pokemon_id, held::integer - held_before::integer AS difference
+    RETURNING user_id, pokemon_id, held::integer - held_before::integer AS difference
+),
+counted AS (
+    INSERT INTO captures.holders AS c (user_id, holdings, updated_at)
+    SELECT user_id, sum(difference), now() FROM changed GROUP BY user_id HAVING sum(difference) <> 0 ORDER BY user_id
+    ON CONFLICT (user_id) DO UPDATE SET holdings = c.holdings + excluded.holdings, updated_at = now()
+    RETURNING user_id
 ),
 differences AS (
     SELECT pokemon_id, sum(difference) AS difference FROM changed GROUP BY pokemon_id HAVING sum(difference) <> 0
@@ -53,6 +59,8 @@ ranked AS (
     SELECT pokemon_id, n.pokemon_name, d.difference, now()
     FROM differences AS d
     JOIN (SELECT pokemon_id, min(pokemon_name) AS pokemon_name FROM stored GROUP BY pokemon_id) AS n USING (pokemon_id)
+    -- Always true: postgres is free in the order of parts that do not read each other, and the holders come first.
+    WHERE (SELECT count(*) FROM counted) >= 0
     ORDER BY pokemon_id
     ON CONFLICT (pokemon_id) DO UPDATE SET holders = r.holders + excluded.holders, updated_at = now()
 )

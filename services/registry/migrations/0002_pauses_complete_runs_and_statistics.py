@@ -22,9 +22,11 @@ ALTER TABLE registry.clients
 CLIENT_INDEXES = (
     "DROP INDEX registry.clients_due",
     "CREATE INDEX clients_due ON registry.clients (next_pull_at) WHERE NOT paused",
-    "CREATE INDEX clients_failing ON registry.clients (user_id) WHERE failures > 0",
-    "CREATE INDEX clients_inactive ON registry.clients (user_id) WHERE inactive_since IS NOT NULL",
+    """CREATE INDEX clients_failing ON registry.clients (user_id)
+       WHERE failures > 0 AND inactive_since IS NULL AND NOT paused""",
+    "CREATE INDEX clients_inactive ON registry.clients (user_id) WHERE inactive_since IS NOT NULL AND NOT paused",
     "CREATE INDEX clients_paused ON registry.clients (user_id) WHERE paused",
+    "CREATE INDEX clients_in_flight ON registry.clients (next_pull_at) WHERE pull_id IS NOT NULL",
     "CREATE INDEX clients_compared ON registry.clients (pull_run) WHERE pull_run IS NOT NULL",
 )
 
@@ -32,6 +34,7 @@ SYNC_RUNS = """
 ALTER TABLE registry.sync_runs
     ADD COLUMN delete_unknown boolean NOT NULL DEFAULT false,
     ADD COLUMN cancelled      integer NOT NULL DEFAULT 0,
+    ADD COLUMN failed_by_reason jsonb NOT NULL DEFAULT '{}',
     ADD COLUMN missing        bigint NOT NULL DEFAULT 0,
     ADD COLUMN unknown        bigint NOT NULL DEFAULT 0,
     ADD COLUMN deleted        bigint NOT NULL DEFAULT 0
@@ -53,7 +56,7 @@ RUN_INDEXES = (
     """CREATE UNIQUE INDEX sync_runs_one_complete ON registry.sync_runs (kind)
        WHERE kind = 'sync-complete-state' AND finished_at IS NULL""",
     "CREATE INDEX sync_run_clients_waiting ON registry.sync_run_clients (run_id, user_id) WHERE settled_at IS NULL",
-    """CREATE INDEX sync_run_clients_failed ON registry.sync_run_clients (run_id, user_id) INCLUDE (reason)
+    """CREATE INDEX sync_run_clients_failed ON registry.sync_run_clients (run_id, user_id)
        WHERE reason <> 'cancelled'""",
     """CREATE INDEX sync_run_clients_differing ON registry.sync_run_clients (run_id, user_id)
        WHERE missing > 0 OR unknown > 0""",
@@ -120,11 +123,11 @@ CREATE TABLE registry.pull_minutes (
 ) WITH (fillfactor = 50)
 """
 
-# Four buckets for each doubling from 1 ms, so a duration is known within 19 %.
+# Four buckets for each doubling from 1 ms to eleven days, so a duration is known within 19 %.
 DURATION_BUCKET = """
 CREATE FUNCTION registry.duration_bucket(duration_s double precision) RETURNS smallint
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
-    SELECT ceil(4 * ln(greatest(duration_s, 0.001) * 1000) / ln(2))::smallint
+    SELECT ceil(4 * ln(least(greatest(duration_s, 0.001), 1e6) * 1000) / ln(2))::smallint
 $$
 """
 
@@ -138,6 +141,18 @@ FIRST_EXAMPLES = """
 CREATE FUNCTION registry.first_examples(so_far text[], more jsonb) RETURNS text[]
 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT (so_far || ARRAY(SELECT jsonb_array_elements_text(coalesce(more, '[]'))))[1:20]
+$$
+"""
+
+# Numbers by name, of both together.
+COUNTS_ADDED = """
+CREATE FUNCTION registry.counts_added(a jsonb, b jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $$
+    SELECT coalesce(jsonb_object_agg(name, n), '{}') FROM (
+        SELECT name, sum(n::bigint) AS n
+        FROM (SELECT * FROM jsonb_each_text(a) UNION ALL SELECT * FROM jsonb_each_text(b)) AS counts (name, n)
+        GROUP BY name
+    ) AS t
 $$
 """
 
@@ -174,4 +189,5 @@ def upgrade() -> None:
     op.execute(DURATION_BUCKET)
     op.execute(BUCKET_DURATION)
     op.execute(FIRST_EXAMPLES)
+    op.execute(COUNTS_ADDED)
     op.execute(BACKOFF)

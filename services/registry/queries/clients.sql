@@ -55,8 +55,9 @@ FROM registry.scheduler AS s WHERE c.user_id = $1
 RETURNING c.user_id;
 
 -- name: pause
--- A pull under way still ends; what was demanded is demanded no more.
-UPDATE registry.clients SET paused = true, demanded_at = NULL, demanded_since = NULL WHERE user_id = $1 RETURNING user_id;
+-- A pull under way still ends; what was demanded, or booked by a nudge, is demanded no more.
+UPDATE registry.clients SET paused = true, demanded_at = NULL, demanded_since = NULL, nudged_at = NULL
+WHERE user_id = $1 RETURNING user_id;
 
 -- name: resume
 -- It is due at once, if its slot came meanwhile; the time of the pause does not count as silence.
@@ -65,7 +66,8 @@ WHERE user_id = $1 RETURNING user_id;
 
 -- name: nudge
 -- The first nudge makes the client due now. One that comes within the spacing books a single pull for its end, and while
--- that is booked, others change nothing: it will begin later than they came.
+-- that is booked, others change nothing: it will begin later than they came. What is due already is not put off by a
+-- booking: the booking becomes the demand when that pull settles.
 WITH client AS (
     SELECT c.user_id, c.nudged_at, c.paused, s.running, clock_timestamp() AS asked_at
     FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id = $1 FOR UPDATE OF c
@@ -73,10 +75,13 @@ WITH client AS (
 nudged AS (
     UPDATE registry.clients AS c SET
         nudged_at = greatest(n.asked_at, n.nudged_at + $2::interval),
-        demanded_at = greatest(c.demanded_at, n.asked_at, n.nudged_at + $2::interval),
+        demanded_at = CASE
+            WHEN c.demanded_at <= n.asked_at THEN c.demanded_at
+            ELSE greatest(n.asked_at, n.nudged_at + $2::interval)
+        END,
         demanded_since = NULL
     FROM client AS n
-    WHERE c.user_id = n.user_id AND n.running AND NOT n.paused AND coalesce(n.nudged_at <= n.asked_at, true)
+    WHERE c.user_id = $1 AND n.running AND NOT n.paused AND coalesce(n.nudged_at <= n.asked_at, true)
     RETURNING c.nudged_at
 )
 SELECT c.running, c.paused, (SELECT count(*) > 0 FROM nudged) AS accepted,

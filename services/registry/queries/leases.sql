@@ -1,4 +1,5 @@
--- Leases: who may pull a client, until when, and what became of it.
+-- Leases: who may pull a client, until when, and what became of it. Whatever statistics the planner has, the clients that
+-- were chosen are found by key (`= ANY (ARRAY (...))`): a join with them may read the whole table.
 -- A lease that ended without a settlement makes the next one twice as long, up to 32 times: when what is stored can't be
 -- settled for hours, the queue does not fill with copies.
 
@@ -16,7 +17,7 @@ UPDATE registry.clients AS c SET
     claimed_at = now(),
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
-FROM due WHERE c.user_id = due.user_id
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
 RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at;
 
 -- name: claim_demanded
@@ -26,7 +27,9 @@ WITH due AS (
     SELECT user_id FROM registry.clients
     WHERE demanded_at <= clock_timestamp() AND NOT paused AND (pull_id IS NULL OR next_pull_at <= now())
     ORDER BY demanded_at
-    LIMIT greatest(0, $1 - (SELECT count(*) FROM registry.clients WHERE pull_id IS NOT NULL AND next_pull_at > now()))
+    LIMIT greatest(0, $1 - (SELECT count(*) FROM (
+        SELECT FROM registry.clients WHERE pull_id IS NOT NULL AND next_pull_at > now() ORDER BY next_pull_at LIMIT $1
+    ) AS out))
     FOR UPDATE SKIP LOCKED
 )
 UPDATE registry.clients AS c SET
@@ -36,32 +39,45 @@ UPDATE registry.clients AS c SET
     claimed_at = now(),
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
-FROM due WHERE c.user_id = due.user_id
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
 RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at, c.pull_since;
 
 -- name: claim_complete
--- The same for the clients that a complete run still waits for, each from where its comparison stands.
-WITH due AS (
-    SELECT c.user_id, p.run_id, p.compared_until, r.delete_unknown
-    FROM registry.sync_runs AS r
-    JOIN registry.sync_run_clients AS p USING (run_id)
-    JOIN registry.clients AS c USING (user_id)
-    WHERE r.kind = 'sync-complete-state' AND r.finished_at IS NULL AND p.settled_at IS NULL
+-- The same for the clients that a complete run still waits for, each from where its comparison stands; none while as many
+-- leases are out as may be for other pulls, so that no more clients than those are passed over.
+WITH run AS (
+    SELECT run_id, delete_unknown FROM registry.sync_runs WHERE kind = 'sync-complete-state' AND finished_at IS NULL
+),
+due AS (
+    SELECT c.user_id
+    FROM registry.sync_run_clients AS p JOIN registry.clients AS c USING (user_id)
+    WHERE p.run_id = (SELECT run_id FROM run) AND p.settled_at IS NULL
       AND NOT c.paused AND (c.pull_id IS NULL OR c.next_pull_at <= now())
     ORDER BY p.user_id
-    LIMIT greatest(0, $1 - (SELECT count(*) FROM registry.clients WHERE pull_run IS NOT NULL AND next_pull_at > now()))
+    LIMIT CASE
+        WHEN $3 > (SELECT count(*) FROM (
+            SELECT FROM registry.clients WHERE pull_id IS NOT NULL AND next_pull_at > now()
+            ORDER BY next_pull_at LIMIT $3
+        ) AS out)
+        THEN greatest(0, $1 - (
+            SELECT count(*) FROM registry.clients WHERE pull_run IS NOT NULL AND next_pull_at > now()
+        ))
+        ELSE 0
+    END
     FOR UPDATE OF c SKIP LOCKED
 )
 UPDATE registry.clients AS c SET
     pull_id = gen_random_uuid(),
     pull_since = NULL,
-    pull_run = due.run_id,
+    pull_run = (SELECT run_id FROM run),
     claimed_at = now(),
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
-FROM due WHERE c.user_id = due.user_id
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
 RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at, c.claimed_at,
-          due.compared_until, due.delete_unknown;
+          (SELECT p.compared_until FROM registry.sync_run_clients AS p
+           WHERE p.run_id = c.pull_run AND p.user_id = c.user_id) AS compared_until,
+          (SELECT delete_unknown FROM run) AS delete_unknown;
 
 -- name: release
 -- Gives leases back whose pull was never asked for; the client is due again, and a demand stays.
@@ -86,7 +102,7 @@ held AS (
            o.reason IS NULL AND CASE
                WHEN c.pull_run IS NULL THEN o.more_pending ELSE o.difference ->> 'until' IS NOT NULL
            END AS goes_on,
-           coalesce(c.demanded_at > c.claimed_at, false) AS demanded_since_then
+           coalesce(greatest(c.demanded_at, c.nudged_at) > c.claimed_at, false) AS demanded_since_then
     FROM registry.clients AS c JOIN outcomes AS o USING (pull_id)
     ORDER BY c.user_id FOR UPDATE OF c
 ),
@@ -100,12 +116,15 @@ clients AS (
         next_pull_at = CASE
             WHEN h.reason IS NULL
                 THEN registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now())
-            WHEN c.inactive_since IS NOT NULL THEN now() + make_interval(secs => $10 * (0.75 + random() / 2))
+            WHEN c.inactive_since IS NOT NULL THEN now() + (0.75 + random() / 2)
+                * make_interval(secs => greatest($10, coalesce(c.sync_interval_s, s.sync_interval_s)))
             ELSE now() + registry.backoff(c.failures + 1, coalesce(c.sync_interval_s, s.sync_interval_s), $9)
         END,
         demanded_at = CASE
-            WHEN h.pull_run IS NOT NULL OR h.demanded_since_then THEN c.demanded_at
-            WHEN h.goes_on THEN now()
+            WHEN h.pull_run IS NOT NULL THEN c.demanded_at
+            WHEN h.goes_on THEN clock_timestamp()
+            WHEN c.demanded_at > c.claimed_at THEN c.demanded_at
+            WHEN h.demanded_since_then THEN c.nudged_at
         END,
         demanded_since = CASE
             WHEN h.pull_run IS NOT NULL OR NOT h.goes_on THEN c.demanded_since
@@ -151,15 +170,22 @@ progress AS (
            coalesce(sum((difference ->> 'deleted')::bigint), 0) AS deleted
     FROM parts GROUP BY run_id
 ),
+failures AS (
+    SELECT run_id, jsonb_object_agg(reason, n) AS by_reason FROM (
+        SELECT run_id, reason, count(*) AS n FROM parts WHERE settled_at IS NOT NULL AND reason IS NOT NULL
+        GROUP BY run_id, reason
+    ) AS t GROUP BY run_id
+),
 locked AS (
-    SELECT r.run_id, p.settled, p.stored, p.failed, p.missing, p.unknown, p.deleted
-    FROM registry.sync_runs AS r JOIN progress AS p USING (run_id)
+    SELECT r.run_id, p.settled, p.stored, p.failed, p.missing, p.unknown, p.deleted, f.by_reason
+    FROM registry.sync_runs AS r JOIN progress AS p USING (run_id) LEFT JOIN failures AS f USING (run_id)
     ORDER BY r.run_id FOR UPDATE OF r
 ),
 runs AS (
     UPDATE registry.sync_runs AS r SET
         settled = r.settled + p.settled,
         failed = r.failed + p.failed,
+        failed_by_reason = registry.counts_added(r.failed_by_reason, coalesce(p.by_reason, '{}')),
         stored = r.stored + p.stored,
         missing = r.missing + p.missing,
         unknown = r.unknown + p.unknown,

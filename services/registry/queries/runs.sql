@@ -18,10 +18,10 @@ WHERE r.run_id = $1;
 
 -- name: demand_run_clients
 -- Their rows are locked already. The demand is of this moment and not of the transaction's begin: a pull that was
--- claimed in between may have read too early.
+-- claimed in between may have read too early. What a nudge has booked for later comes in addition: see settle.
 UPDATE registry.clients AS c SET
     demanded_since = CASE WHEN c.demanded_at IS NULL THEN $2 ELSE registry.earlier(c.demanded_since, $2) END,
-    demanded_at = greatest(c.demanded_at, clock_timestamp())
+    demanded_at = clock_timestamp()
 FROM registry.sync_run_clients AS p WHERE p.run_id = $1 AND c.user_id = p.user_id;
 
 -- name: run
@@ -32,12 +32,12 @@ FROM registry.sync_runs WHERE run_id = $1;
 -- One page, the latest first.
 SELECT *, extract(epoch FROM coalesce(finished_at, now()) - created_at)::float8 AS elapsed_s
 FROM registry.sync_runs
-WHERE $1::uuid IS NULL OR (created_at, run_id) < (SELECT created_at, run_id FROM registry.sync_runs WHERE run_id = $1)
+WHERE created_at <= CASE
+          WHEN $1::uuid IS NULL THEN 'infinity' ELSE (SELECT created_at FROM registry.sync_runs WHERE run_id = $1)
+      END
+  AND ($1::uuid IS NULL
+       OR (created_at, run_id) < (SELECT created_at, run_id FROM registry.sync_runs WHERE run_id = $1))
 ORDER BY created_at DESC, run_id DESC LIMIT $2;
-
--- name: run_failure_reasons
-SELECT reason, count(*) AS clients FROM registry.sync_run_clients
-WHERE run_id = $1 AND reason <> 'cancelled' GROUP BY reason ORDER BY reason;
 
 -- name: run_clients
 -- One page of a run's clients, by user id.
@@ -70,6 +70,7 @@ locked AS (
 UPDATE registry.sync_runs AS r SET
     settled = r.settled + p.n,
     failed = r.failed + p.n,
+    failed_by_reason = registry.counts_added(r.failed_by_reason, jsonb_build_object($2::text, p.n)),
     finished_at = CASE WHEN r.settled + p.n >= r.requested THEN now() END
 FROM locked AS p WHERE r.run_id = p.run_id;
 
@@ -83,10 +84,11 @@ UPDATE registry.sync_run_clients SET settled_at = now(), reason = 'cancelled', e
 WHERE run_id = $1 AND settled_at IS NULL RETURNING user_id;
 
 -- name: withdraw_demands
--- Unless another run or a later nudge wants the client, too.
+-- Unless another run wants the client, too, or a nudge that no pull has begun after; a complete run demanded nothing.
 UPDATE registry.clients AS c SET demanded_at = NULL, demanded_since = NULL
 FROM registry.sync_runs AS r
-WHERE r.run_id = $1 AND c.user_id = ANY($2::text[]) AND coalesce(c.nudged_at < r.created_at, true)
+WHERE r.run_id = $1 AND r.kind <> 'sync-complete-state' AND c.user_id = ANY($2::text[])
+  AND (c.nudged_at IS NULL OR coalesce(c.nudged_at <= c.claimed_at, false))
   AND NOT EXISTS (
       SELECT FROM registry.sync_run_clients AS p JOIN registry.sync_runs AS o USING (run_id)
       WHERE p.user_id = c.user_id AND p.settled_at IS NULL AND o.kind <> 'sync-complete-state'

@@ -11,19 +11,23 @@ SELECT running, sync_interval_s, last_cleanup FROM registry.scheduler;
 UPDATE registry.scheduler SET running = $1;
 
 -- name: set_interval
--- Clients that wait for their slot move to that in the new interval; those that are due, held by a pull, backing off, or
--- that have an interval of their own stay where they are.
-WITH scheduler AS (
-    UPDATE registry.scheduler SET sync_interval_s = $1 RETURNING sync_interval_s
-),
-waiting AS (
+UPDATE registry.scheduler SET sync_interval_s = $1;
+
+-- name: await_changes
+-- Whatever changes clients now, or settles pulls by an interval that it read before, has ended when this is granted.
+LOCK TABLE registry.clients IN SHARE MODE;
+
+-- name: move_to_slots
+-- Clients that wait for their slot move to that in the scheduler's interval; those that are due, held by a pull, backing
+-- off, or that have an interval of their own stay where they are.
+WITH waiting AS (
     SELECT user_id FROM registry.clients
     WHERE pull_id IS NULL AND failures = 0 AND sync_interval_s IS NULL AND next_pull_at > now()
     ORDER BY user_id FOR UPDATE
 )
 UPDATE registry.clients AS c
 SET next_pull_at = registry.next_slot(c.user_id, s.sync_interval_s, now())
-FROM scheduler AS s, waiting AS w
+FROM registry.scheduler AS s, waiting AS w
 WHERE c.user_id = w.user_id;
 
 -- name: begin_cleanup
@@ -32,6 +36,13 @@ WHERE c.user_id = w.user_id;
 UPDATE registry.scheduler SET last_cleanup = now()
 WHERE last_cleanup IS NULL OR last_cleanup <= now() - $1::interval
 RETURNING true;
+
+-- name: lock_silent
+-- The clients of the two steps that follow, in the order in which everybody locks them.
+SELECT user_id FROM registry.clients
+WHERE (failures > 0 AND inactive_since IS NULL AND NOT paused AND greatest(last_success_at, updated_at) < now() - $1::interval)
+   OR (inactive_since IS NOT NULL AND NOT paused AND greatest(last_success_at, updated_at) < now() - $2::interval)
+ORDER BY user_id FOR UPDATE;
 
 -- name: mark_inactive
 -- Clients that fail, and had no success (and did not register) for so long. From their next failure on they are probed.
@@ -45,13 +56,16 @@ UPDATE registry.clients AS c SET inactive_since = now() FROM silent AS s WHERE c
 RETURNING c.user_id;
 
 -- name: remove_silent
--- Inactive clients without any success for the whole retention, and only those that were tried lately: nobody is removed
--- because the timer stood still. They may hold captures that exist nowhere else, so the retention is long.
+-- Inactive clients without any success for the whole retention, and only those that were tried lately and for which no
+-- pull is under way: nobody is removed because the timer stood still, or while he answers. They may hold captures that
+-- exist nowhere else, so the retention is long.
 WITH silent AS (
     SELECT user_id FROM registry.clients
-    WHERE inactive_since IS NOT NULL AND NOT paused
+    WHERE inactive_since IS NOT NULL AND NOT paused AND pull_id IS NULL
       AND greatest(last_success_at, updated_at) < now() - $1::interval
-      AND last_pull_at > now() - 3 * make_interval(secs => $2)
+      AND last_pull_at > now() - 3 * make_interval(secs => greatest(
+          $2, coalesce(sync_interval_s, (SELECT sync_interval_s FROM registry.scheduler))
+      ))
     ORDER BY user_id FOR UPDATE
 )
 DELETE FROM registry.clients AS c USING silent AS s WHERE c.user_id = s.user_id

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from services.registry.leases import Leases
 from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
@@ -14,7 +14,10 @@ from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
 class ClaimRequest(BaseModel):
     """How many clients the puller can pull now."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": [{"limit": 100}]})
+
     limit: Annotated[int, Field(ge=1, le=CLAIM_LIMIT)]
+    """Most clients to lease."""
 
 
 class ClaimRoutes:

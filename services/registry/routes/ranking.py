@@ -1,18 +1,33 @@
-"""The ranking: which Pokémon is held by most users."""
+"""The ranking: which Pokémon is held by most users, and who holds most.
+
+All answers have a strong `ETag` and honour `If-None-Match`; `Link: <...>; rel="next"` leads to the next page.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
+from urllib.parse import quote
 
-from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, TypeAdapter
 
-from services.registry.captures import Captures
-from shared.client_protocol import UtcDatetime
+from services.registry.answers import json_answer, page_after
+from services.registry.captures import FIRST_PLACE, Captures, Place
+from shared.client_protocol import ID_CHARS, UtcDatetime
 
+PREFIX: Final = "/api/v1/ranking"
 LONGEST_RANKING: Final = 1_500
+LARGEST_NUMBER: Final = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=LONGEST_RANKING, description="Most entries.")]
+AfterNumber = Annotated[int, Query(ge=0, le=LARGEST_NUMBER, description="Only Pokémon with a higher number.")]
+AfterHolder = Annotated[
+    str | None,
+    Query(
+        pattern=rf"^[0-9]{{1,9}}:[^\x00]{{1,{ID_CHARS}}}$",
+        description="Only users behind this place: holdings, a colon, and the user id.",
+    ),
+]
 
 
 class RankingEntry(BaseModel):
@@ -20,6 +35,7 @@ class RankingEntry(BaseModel):
 
     pokemon_id: int
     pokemon_name: str
+    """The species' name; for an unknown number what a client said, with what can't be seen as escapes."""
     favorite_count: int
     id: int
     last_updated: UtcDatetime
@@ -37,6 +53,32 @@ class RankingStats(BaseModel):
     last_updated: UtcDatetime | None
 
 
+class HolderEntry(BaseModel):
+    """A user who holds something."""
+
+    user_id: str
+    holdings: int
+    """Pokémon that he holds."""
+    last_updated: UtcDatetime
+    """When that number last changed."""
+
+
+class HoldingEntry(BaseModel):
+    """A Pokémon that a user holds."""
+
+    pokemon_id: int
+    pokemon_name: str
+    held_since: UtcDatetime
+    """The time of the latest capture of it."""
+
+
+_RANKING: Final = TypeAdapter(list[RankingEntry])
+_STATS: Final = TypeAdapter(RankingStats)
+_HOLDERS: Final = TypeAdapter(list[HolderEntry])
+_HOLDINGS: Final = TypeAdapter(list[HoldingEntry])
+_UNCHANGED: Final[dict[int | str, dict[str, Any]]] = {304: {"description": "As `If-None-Match` has it."}}
+
+
 class RankingRoutes:
     """`/api/v1/ranking`."""
 
@@ -45,15 +87,17 @@ class RankingRoutes:
 
     def router(self) -> APIRouter:
         """To be included by the app."""
-        router = APIRouter(prefix="/api/v1/ranking", tags=["ranking"])
-        router.get("")(self.ranking)
-        router.get("/", include_in_schema=False)(self.ranking)
-        router.get("/stats")(self.stats)
+        router = APIRouter(prefix=PREFIX, tags=["ranking"], responses=_UNCHANGED)
+        router.get("", response_model=list[RankingEntry])(self.ranking)
+        router.get("/", response_model=list[RankingEntry], include_in_schema=False)(self.ranking)
+        router.get("/stats", response_model=RankingStats)(self.stats)
+        router.get("/users", response_model=list[HolderEntry])(self.users)
+        router.get("/users/{user_id:path}", response_model=list[HoldingEntry])(self.user)
         return router
 
-    async def ranking(self, limit: Limit = 10) -> list[RankingEntry]:
+    async def ranking(self, request: Request, limit: Limit = 10) -> Response:
         """Most held first; on a tie the lower number."""
-        return [
+        entries = [
             RankingEntry(
                 pokemon_id=ranked.pokemon_id,
                 pokemon_name=ranked.pokemon_name,
@@ -63,13 +107,48 @@ class RankingRoutes:
             )
             for ranked in await self._captures.ranking(limit)
         ]
+        return json_answer(request, entries, _RANKING)
 
-    async def stats(self) -> RankingStats:
+    async def stats(self, request: Request) -> Response:
         """Totals over all users."""
         totals = await self._captures.totals()
-        return RankingStats(
+        stats = RankingStats(
             total_pokemon=totals.ranked,
             total_favorites=totals.holdings,
             total_captures=totals.events,
             last_updated=totals.updated_at,
         )
+        return json_answer(request, stats, _STATS)
+
+    async def users(self, request: Request, limit: Limit = 100, after: AfterHolder = None) -> Response:
+        """Users who hold most first; on a tie by user id."""
+        page = await self._captures.top_holders(after=_place(after), limit=limit + 1)
+        entries = [
+            HolderEntry(user_id=holder.user_id, holdings=holder.holdings, last_updated=holder.updated_at)
+            for holder in page[:limit]
+        ]
+        following = None
+        if len(page) > limit:
+            last = f"{entries[-1].holdings}:{entries[-1].user_id}"
+            following = page_after(request, f"{PREFIX}/users", limit=limit, after=last)
+        return json_answer(request, entries, _HOLDERS, following=following)
+
+    async def user(self, request: Request, user_id: str, limit: Limit = 100, after: AfterNumber = 0) -> Response:
+        """What one user holds, by number; an empty list for a user who is known and holds nothing."""
+        page = await self._captures.holdings(user_id, after=after, limit=limit + 1)
+        entries = [
+            HoldingEntry(pokemon_id=held.pokemon_id, pokemon_name=held.pokemon_name, held_since=held.held_since)
+            for held in page[:limit]
+        ]
+        following = None
+        if len(page) > limit:
+            path = f"{PREFIX}/users/{quote(user_id, safe='')}"
+            following = page_after(request, path, limit=limit, after=entries[-1].pokemon_id)
+        return json_answer(request, entries, _HOLDINGS, following=following)
+
+
+def _place(cursor: str | None) -> Place:
+    if cursor is None:
+        return FIRST_PLACE
+    holdings, _, user_id = cursor.partition(":")
+    return int(holdings), user_id

@@ -97,7 +97,8 @@ class RunRoutes:
             if progress.finished_at is not None:
                 yield ServerSentEvent(data=progress, event="finished")
                 return
-            if told != (now := (progress.settled, progress.failed, progress.stored, progress.missing)):
+            now = (progress.settled, progress.stored, progress.missing, progress.unknown, progress.deleted)
+            if told != now:
                 told = now
                 yield ServerSentEvent(data=progress, event="progress")
             await asyncio.sleep(_EVENT_EVERY_S)

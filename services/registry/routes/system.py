@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from services.registry.captures import Captures
 from services.registry.statistics import Statistics
@@ -13,16 +13,50 @@ from shared.health import Health
 
 VERSION: Final = "0.1.0"
 
+_DATABASE_EXAMPLE: Final[dict[str, Any]] = {
+    "status": "healthy",
+    "tables": {"clients": 1, "captures": 12, "holdings": 10, "ranking": 4, "quarantine": 3},
+    "total_records": 30,
+    "is_empty": False,
+}
+
 
 class ServiceHealth(BaseModel):
     """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "healthy", "version": VERSION}]})
 
     status: str = "healthy"
     version: str = VERSION
 
 
+class Alive(BaseModel):
+    """The process answers."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
+
+    status: Literal["alive"]
+
+
+class Readiness(BaseModel):
+    """Whether all that the registry needs is there."""
+
+    model_config = ConfigDict(
+        use_attribute_docstrings=True,
+        json_schema_extra={"examples": [{"status": "ready", "checks": {"database": True, "broker": True}}]},
+    )
+
+    status: Literal["ready", "not ready"]
+    checks: dict[str, bool]
+    """Each thing that it needs, by name."""
+
+
 class Welcome(BaseModel):
     """Where to go from here."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"message": "PullSync registry", "version": VERSION, "docs": "/docs"}]}
+    )
 
     message: str = "PullSync registry"
     version: str = VERSION
@@ -32,9 +66,13 @@ class Welcome(BaseModel):
 class DatabaseStatus(BaseModel):
     """Rows by table."""
 
+    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": [_DATABASE_EXAMPLE]})
+
     status: str
     tables: dict[str, int]
+    """Those of the registry, and those that ingest lets it count."""
     total_records: int
+    """The sum."""
     is_empty: bool
 
 
@@ -52,19 +90,22 @@ class SystemRoutes:
         router.get("/")(self.welcome)
         router.get("/health")(self.live)
         router.get("/api/v1/admin/database-status")(self.database_status)
-        router.routes.extend(self._health.routes())
+        not_ready = {503: {"model": Readiness, "description": "Something is missing: `checks` tells what."}}
+        router.get("/health/live", response_model=Alive, name="alive")(self._health.live)
+        router.get("/health/ready", response_model=Readiness, responses=not_ready)(self._health.ready)  # type: ignore[arg-type]
+        router.routes.extend(self._health.routes())  # these answer to HEAD, too
         return router
 
     async def welcome(self) -> Welcome:
-        """What this is."""
+        """What this is, and where its documentation is."""
         return Welcome()
 
     async def live(self) -> ServiceHealth:
-        """The process answers; `/health/ready` tells whether all that it needs does, too."""
+        """Whether the process answers; `/health/ready` tells whether all that it needs does, too."""
         return ServiceHealth()
 
     async def database_status(self) -> DatabaseStatus:
-        """How much is stored."""
+        """How much is stored: rows by table."""
         totals = await self._captures.totals()
         tables = {
             "clients": (await self._statistics.clients()).registered,

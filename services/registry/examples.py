@@ -1,0 +1,144 @@
+"""Example values for the OpenAPI document, as in the original's documentation: one client, `user_1`, at port 3001."""
+
+from __future__ import annotations
+
+from typing import Final
+
+URL: Final = "http://localhost:3001"
+TIME: Final = "2026-01-31T12:00:00.000Z"
+RUN_ID: Final = "0b6f4f3e-3f0e-4d0a-9d1c-5c1d8a1f2b3c"
+PULL_ID: Final = "7d3c9c5e-1a57-4a53-8d0e-2f8a4b9c6d7e"
+LETTER_ID: Final = "9f86d081884c7d659a2feaa0c55ad015"
+
+CLIENT: Final = {
+    "user_id": "user_1",
+    "client_url": URL,
+    "client_type": "web",
+    "capabilities": ["capture", "favorite"],
+    "registered_at": TIME,
+    "state": "active",
+    "inactive_since": None,
+    "sync_interval_s": None,
+    "in_flight": False,
+    "next_pull_at": "2026-01-31T12:00:30.000Z",
+    "next_slot_at": "2026-01-31T12:00:30.000Z",
+    "last_pull_at": TIME,
+    "last_success_at": TIME,
+    "failures": 0,
+    "last_reason": None,
+    "last_error": None,
+    "last_duration_s": 0.021,
+    "pending": 0,
+    "stored": 3,
+}
+METRICS: Final = {
+    "registered_clients": 1,
+    "active_clients": 1,
+    "failing_clients": 0,
+    "inactive_clients": 0,
+    "paused_clients": 0,
+    "in_flight": 0,
+    "pending_captures": 0,
+    "stored_captures": 3,
+    "lag_s": 0.0,
+    "recent": {
+        "window_s": 300.0,
+        "pulls": 10,
+        "success_rate": 0.9,
+        "failed_by_reason": {"timeout": 1},
+        "stored_captures": 3,
+        "duration_median_s": 0.021,
+        "duration_p99_s": 0.11,
+    },
+}
+RUN: Final = {
+    "run_id": RUN_ID,
+    "kind": "sync-all",
+    "since": None,
+    "delete_unknown": False,
+    "created_at": TIME,
+    "finished_at": "2026-01-31T12:00:00.120Z",
+    "elapsed_s": 0.12,
+    "requested": 2,
+    "settled": 2,
+    "failed": 1,
+    "cancelled": 0,
+    "stored": 1,
+    "missing": 0,
+    "unknown": 0,
+    "deleted": 0,
+    "state": "finished",
+    "rate_per_s": 16.667,
+    "time_left_s": 0.0,
+}
+PROGRESS: Final = {**RUN, "failed_by_reason": {"timeout": 1}}
+FAILURE: Final = "user_2: timeout: no whole answer within 15 s"
+RESULT: Final = {
+    "success": True,
+    "clients_processed": 1,
+    "total_captures": 1,
+    "failed_clients": [],
+    "errors": [],
+    "processing_time": 0.12,
+    "run_id": RUN_ID,
+}
+STARTED: Final = {
+    "message": "The sync has started.",
+    "run_id": RUN_ID,
+    "status_url": f"/api/v1/pull-sync/runs/{RUN_ID}",
+}
+GOES_ON: Final = {**STARTED, "message": "The sync is not finished after 60 s; it goes on."}
+RUN_CLIENT: Final = {
+    "user_id": "user_2",
+    "client_url": "http://localhost:3002",
+    "settled_at": TIME,
+    "stored": 0,
+    "reason": "timeout",
+    "error": "no whole answer within 15 s",
+    "missing": 0,
+    "unknown": 0,
+    "deleted": 0,
+    "missing_examples": [],
+    "unknown_examples": [],
+}
+QUARANTINED: Final = {
+    "quarantine_id": 1,
+    "user_id": "user_1",
+    "capture_id": "0_1760000000000_capture",
+    "problem": "pokemon_id: Input should be greater than or equal to 1",
+    "pull_id": PULL_ID,
+    "quarantined_at": TIME,
+    "raw": '{"capture_id": "0_1760000000000_capture", "pokemon_id": 0, "action": "capture"}',
+}
+ASKED: Final = {"message": "Ingest tries them; what it can store leaves the quarantine.", "asked": 1}
+DEATH: Final = {
+    "reason": "rejected",
+    "queue": "ingest.capture-batches",
+    "exchange": "pullsync",
+    "routing_keys": ["captures.pulled"],
+    "count": 1,
+    "died_at": TIME,
+}
+DEAD_LETTER: Final = {
+    "id": LETTER_ID,
+    "summary": "CaptureBatch from puller was refused at once, because it could not be read.",
+    "message_type": "CaptureBatch",
+    "message_id": None,
+    "correlation_id": None,
+    "app_id": "puller",
+    "content_type": "application/json",
+    "size_bytes": 12,
+    "published_at": TIME,
+    "death": DEATH,
+    "times_delivered": 1,
+    "preview": '{"pulls": 0}',
+}
+WHOLE_DEAD_LETTER: Final = {
+    **DEAD_LETTER,
+    "deaths": [DEATH],
+    "headers": {},
+    "body": {"pulls": 0},
+    "body_format": "json",
+    "body_is_cut": False,
+}
+REPLAYED: Final = {"message": "The message was replayed.", "queue": "ingest.capture-batches", "replayed": 1}

@@ -1,0 +1,214 @@
+"""The one place that turns an error into an HTTP answer: problem details of RFC 9457.
+
+The original answered `{"detail": "<sentence>"}`, and deployed clients read that: it is a member of every problem.
+Nothing of what was sent is repeated, but for an id in a sentence that is about it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Final
+
+import asyncpg
+import structlog
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from services.registry.errors import (
+    BodyTooLargeError,
+    CapturesNotReadyError,
+    DatabaseAwayError,
+    InternalError,
+    InvalidField,
+    InvalidRequestError,
+    MalformedBodyError,
+    MethodNotAllowedError,
+    RefusedError,
+    RegistryError,
+    UnavailableError,
+    UnknownPathError,
+)
+from shared.database import TRANSIENT
+
+MEDIA_TYPE: Final = "application/problem+json"
+URN: Final = "urn:pullsync:problem:"
+BODY_BYTES: Final = 1024 * 1024
+
+_SCHEMA_MISSING: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidSchemaNameError,
+)
+"""Ingest has not started yet, or is still to be upgraded."""
+
+log = structlog.get_logger()
+
+
+class Problem(BaseModel):
+    """An error: RFC 9457 problem details. Callers may compare `type`, and shall show `detail`."""
+
+    type: Annotated[str, Field(pattern=f"^{URN}[a-z0-9-]+$")]
+    """The kind of problem; it stays the same from release to release."""
+    title: str
+    """The kind of problem in words."""
+    status: Annotated[int, Field(ge=400, le=599)]
+    """The HTTP status."""
+    detail: str
+    """One sentence: what is wrong, and what to do."""
+
+
+class InvalidPart(BaseModel):
+    """A parameter or a part of the body, and what is wrong with it."""
+
+    field: str
+    detail: str
+
+
+class InvalidRequestProblem(Problem):
+    """A request with values that can't be."""
+
+    errors: list[InvalidPart]
+    """The first of them."""
+
+
+class ProblemResponse(JSONResponse):
+    """A problem, as its media type says."""
+
+    media_type = MEDIA_TYPE
+
+
+def answer(error: RegistryError, headers: Mapping[str, str] | None = None) -> ProblemResponse:
+    """The answer that tells of `error`, with `Retry-After` in whole seconds where the error knows it."""
+    shape = {
+        "type": f"{URN}{error.slug}",
+        "title": error.title,
+        "status": error.status,
+        "detail": str(error) or error.title,
+    }
+    problem = Problem.model_validate(shape)
+    if isinstance(error, InvalidRequestError):
+        problem = InvalidRequestProblem.model_validate({**shape, "errors": [asdict(field) for field in error.fields]})
+    sent = dict(headers or {})
+    if error.retry_after_s is not None:
+        sent["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
+    return ProblemResponse(problem.model_dump(), status_code=error.status, headers=sent)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Answer every error of this service, of validation, of routing and of the database with a problem.
+
+    And a body that is too large.
+    """
+    app.add_middleware(BodyLimit)
+    for kind in (RegistryError, RequestValidationError, HTTPException, *_SCHEMA_MISSING, *TRANSIENT, Exception):
+        app.add_exception_handler(kind, _handle)
+
+
+async def _handle(request: Request, error: Exception) -> ProblemResponse:
+    problem = _translated(error)
+    if isinstance(problem, UnavailableError) and problem is not error:
+        log.warning(problem.slug.replace("-", "_"), path=request.url.path, problem=str(error) or type(error).__name__)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if isinstance(problem, MethodNotAllowedError):
+        headers["Allow"] = ", ".join(sorted(_methods(request)))
+    return answer(problem, headers)
+
+
+def _methods(request: Request) -> set[str]:
+    """What the path takes, by all of its routes; Starlette would name the methods of the first one only."""
+    known = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"}
+    routes = request.app.routes
+    return {
+        method
+        for method in known
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in routes)
+    }
+
+
+def _translated(error: Exception) -> RegistryError:
+    """The error in the registry's own words; what is not foreseen is logged by Starlette, with its trace."""
+    match error:
+        case RegistryError():
+            return error
+        case RequestValidationError():
+            return _of_validation(error)
+        case HTTPException():
+            return _of_http(error)
+        case _ if isinstance(error, _SCHEMA_MISSING):
+            return CapturesNotReadyError()
+        case _ if isinstance(error, TRANSIENT):
+            return DatabaseAwayError()
+    return InternalError()
+
+
+def _of_validation(error: RequestValidationError) -> RegistryError:
+    """What pydantic found; its `input` and `ctx` stay here."""
+    faults = error.errors()
+    if any(fault["type"] == "json_invalid" for fault in faults):
+        return MalformedBodyError()
+    return InvalidRequestError(
+        [
+            InvalidField(
+                field=".".join(map(str, fault["loc"][1:])) or "body",
+                detail=str(fault["msg"]).removeprefix("Value error, "),
+            )
+            for fault in faults
+        ]
+    )
+
+
+def _of_http(error: HTTPException) -> RegistryError:
+    """What FastAPI and Starlette refuse by themselves: 404 and 405 of routing, 400 of a body that is no text."""
+    kinds: dict[int, RegistryError] = {
+        400: MalformedBodyError(),
+        404: UnknownPathError(),
+        405: MethodNotAllowedError(),
+        413: BodyTooLargeError(BODY_BYTES),
+    }
+    problem = kinds.get(error.status_code)
+    if problem is None:
+        problem = RefusedError(error.detail)
+        problem.status = error.status_code
+    return problem
+
+
+class BodyLimit:
+    """Refuses a body that is too large with a problem, before reading it or while reading it.
+
+    Not `FastAPI(max_body_size=...)`: with a `Content-Length` above the limit that one lets a route that reads no body
+    do its work first, and then overwrites every answer, also a problem, with a plain text.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the request, or refuse it."""
+        length = Headers(scope=scope).get("content-length", "") if scope["type"] == "http" else ""
+        if length.isdigit() and int(length) > BODY_BYTES:
+            await answer(BodyTooLargeError(BODY_BYTES))(scope, receive, send)
+        else:
+            await self._app(scope, _counted(receive), send)
+
+
+def _counted(receive: Receive) -> Receive:
+    read = 0
+
+    async def count() -> Message:
+        nonlocal read
+        message = await receive()
+        read += len(message.get("body", b""))
+        if read > BODY_BYTES:
+            # FastAPI lets no other error out of its reading of the body.
+            raise HTTPException(413)
+        return message
+
+    return count
