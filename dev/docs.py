@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dev import asyncapi
-from services.registry import openapi
+from services.registry.api import openapi
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
 

@@ -8,7 +8,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, PlainSerializer, StringConstraints
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    FailFast,
+    Field,
+    PlainSerializer,
+    StringConstraints,
+    WithJsonSchema,
+)
 
 HEALTH_PATH: Final = "/api/client/health"
 SYNC_DATA_PATH: Final = "/api/client/sync-data"
@@ -49,7 +58,12 @@ def iso_millis(value: datetime) -> str:
 
 NO_CONTROL_CHARACTERS: Final = r"^[^\x00-\x1f\x7f]*$"
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARS, pattern=NO_CONTROL_CHARACTERS)]
-UtcDatetime = Annotated[datetime, AfterValidator(in_utc), PlainSerializer(iso_millis, when_used="json")]
+UtcDatetime = Annotated[
+    datetime,
+    AfterValidator(in_utc),
+    PlainSerializer(iso_millis, when_used="json"),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 PokemonId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 PokemonName = Annotated[str, StringConstraints(max_length=ID_CHARS, pattern=r"^[^\x00]*$")]
 Action = Literal["capture", "favorite"]
@@ -58,7 +72,7 @@ Action = Literal["capture", "favorite"]
 class WireModel(BaseModel):
     """Strict about types, and tolerant of keys that a newer or another client adds."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, strict=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class Metadata(BaseModel):

@@ -59,7 +59,7 @@ class Outcome(StrEnum):
 class Message(BaseModel):
     """What every message has."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
 
@@ -67,7 +67,7 @@ class Message(BaseModel):
 class Part(BaseModel):
     """A part of a message."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
 
 class PullTarget(Part):

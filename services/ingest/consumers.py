@@ -29,11 +29,10 @@ class CaptureBatches:
         self,
         *,
         writer: Writer,
+        comparison: Comparison,
         acknowledger: Acknowledger,
         settlements: Settlements,
-        comparison: Comparison | None = None,
     ) -> None:
-        """Without a comparison a page of everything is refused."""
         self._writer = writer
         self._comparison = comparison
         self._acknowledger = acknowledger
@@ -57,7 +56,7 @@ class CaptureBatches:
         await asyncio.gather(*map(self._finish, batch.pulls, counts))
 
     async def _finish(self, pull: Pull, stored: int) -> None:
-        difference = await self._difference(pull)
+        difference = await self._comparison.compare(pull, pull.complete) if pull.complete else None
         error = await self._acknowledger.tell(
             AcknowledgeCaptures(
                 pull_id=pull.pull_id,
@@ -68,14 +67,6 @@ class CaptureBatches:
             )
         )
         await self._settlements.add(_outcome(pull, stored, difference, error))
-
-    async def _difference(self, pull: Pull) -> Difference | None:
-        if pull.complete is None:
-            return None
-        if self._comparison is None:
-            message = "no comparison is wired"
-            raise RuntimeError(message)
-        return await self._comparison.compare(pull, pull.complete)
 
 
 class Acknowledgements:

@@ -10,17 +10,17 @@ from pathlib import Path
 
 from fastapi import FastAPI
 
+from services.registry.api.openapi import describe, operation_id
+from services.registry.api.problems import install_error_handlers
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
-from services.registry.dead_letters import DeadLetters
+from services.registry.dead_letters.letters import DeadLetters
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
-from services.registry.openapi import describe, operation_id
 from services.registry.probe import ClientProbe
-from services.registry.problems import install_error_handlers
 from services.registry.quarantine import Quarantine
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes

@@ -25,7 +25,7 @@ def _split(url: str) -> SplitResult:
         parts = urlsplit(url)
         _ = parts.port  # a port that is no number is only told when asked
     except ValueError as error:
-        message = f"must be a URL: {error}"
+        message = "must be a URL such as http://host:port"
         raise ValueError(message) from error
     return parts
 
@@ -61,7 +61,7 @@ class NewClient(Registration):
 class ClientRecord(BaseModel):
     """All that is known of a client."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     user_id: str
     client_url: str
@@ -117,7 +117,7 @@ class Scheduler:
 class RunClient(BaseModel):
     """One client's part of a run."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     user_id: str
     client_url: str
@@ -146,7 +146,7 @@ class RunClient(BaseModel):
 class Run(BaseModel):
     """A sync over many clients, and how far it is."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     run_id: UUID
     kind: RunKind

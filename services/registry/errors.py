@@ -1,4 +1,4 @@
-"""The tree of everything that the registry refuses. `services.registry.problems` turns each into its HTTP answer.
+"""The tree of everything that the registry refuses. `services.registry.api.problems` turns each into its HTTP answer.
 
 A class is a kind of problem: its status, its slug (the end of a stable URN, which callers may compare) and its title
 are the same for all of its instances, and derived from its name where it does not say otherwise. An instance's text is

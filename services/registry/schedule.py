@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from typing import Final
 
 import asyncpg
 
 from services.registry.domain import Scheduler
 from shared.database import fetch_one
+
+_LONGEST_S: Final = 10.0
+_POLL_S: Final = 0.02
 
 
 class Schedule:
@@ -32,10 +38,13 @@ class Schedule:
     async def set_interval(self, interval_s: int) -> None:
         """Pull every client each `interval_s` seconds from now on, but for those that have an interval of their own.
 
-        The interval is told first. Settlements that read the former one are waited for, in a transaction that holds
-        nothing else; only then is it known who else waits for a slot. May be repeated.
+        The interval is told first. Settlements that read the former one are waited for, and nothing is locked
+        meanwhile; only then is it known who else waits for a slot. May be repeated.
         """
         await self._pool.execute(self._queries["set_interval"], interval_s)
-        async with self._pool.acquire() as connection, connection.transaction():
-            await connection.execute(self._queries["await_changes"])
+        told_at = await self._pool.fetchval(self._queries["moment"])
+        with suppress(TimeoutError):  # what hangs for so long must not keep all others where they are
+            async with asyncio.timeout(_LONGEST_S):
+                while await self._pool.fetchval(self._queries["changes_begun_before"], told_at):
+                    await asyncio.sleep(_POLL_S)
         await self._pool.execute(self._queries["move_to_slots"])

@@ -23,11 +23,13 @@ from dev.database import Database
 from services.ingest.acknowledge import Acknowledger
 from services.ingest.app import build_app
 from services.ingest.client_api import ClientApi
+from services.ingest.compare import Comparison
 from services.ingest.consumers import CaptureBatches
 from services.ingest.settings import IngestSettings
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
 from shared.broker import BrokerConnection, Publisher, PublishError, make_broker
+from shared.database import make_pool
 from shared.messages import (
     AcknowledgeCaptures,
     CaptureBatch,
@@ -282,6 +284,7 @@ async def test_a_message_that_always_fails_is_put_aside_in_the_end(broker_url: s
         publisher = Publisher(broker)
         CaptureBatches(
             writer=writer,
+            comparison=Comparison(pool=make_pool("postgresql://nowhere/none", service="test", max_size=1), queries={}),
             acknowledger=Acknowledger(client_api=ClientApi(http=calls), publisher=publisher),
             settlements=Settlements(publisher=publisher),
         ).subscribe(broker)

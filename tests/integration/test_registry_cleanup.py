@@ -137,9 +137,12 @@ async def test_a_registry_cleans_up_by_itself_once(registry: Registry) -> None:
         running.append(another)
 
         async def has_looked() -> bool:
-            return bool(await registry.pool.fetchval(
-                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
-            ) == 1)
+            return bool(
+                await registry.pool.fetchval(
+                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active'"
+                )
+                == 1
+            )
 
         await eventually(has_looked)
         assert (await registry.schedule.get()).last_cleanup == last
@@ -159,7 +162,7 @@ async def test_a_cleanup_that_fails_was_not_done(registry: Registry, broken: str
     await registry.let_pass(timedelta(days=2))
     failing = Cleanup(
         pool=registry.pool,
-        queries={**QUERIES, broken: f"SELECT 1 / 0, $1::text; -- instead of {broken}"},
+        queries={**QUERIES, broken: f"nonsense {QUERIES[broken]}"},
         interval=timedelta(0),
         silence=SILENCE,
     )
@@ -184,3 +187,13 @@ async def test_removing_ends_what_waits_for_the_client(registry: Registry) -> No
     for run_id in runs:
         progress = await registry.runs.progress(run_id)
         assert (progress.state, progress.failed_by_reason) == ("finished", {"unregistered": 1})
+
+
+@pytest.mark.xfail(strict=True, reason="one failure is enough: how long the timer stood still is not kept anywhere")
+async def test_one_failure_after_a_long_standstill_removes_nobody(registry: Registry) -> None:
+    """The timer was stopped for the whole retention; the first pull after it fails, as pulls do now and then."""
+    await registry.make_due()
+    await registry.leases.settle([outcome(await registry.only_due())])
+    await registry.let_pass(timedelta(days=40))
+    await registry.leases.settle([failed(await registry.only_due())])
+    assert (await registry.cleanup.now()).removed == 0

@@ -17,8 +17,8 @@ from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
 
 from dev.database import Database
 from services.registry.app import build_app
-from services.registry.dead_letter_queue import DeadLetterQueue
-from services.registry.dead_letter_reading import BODY_SHOWN_BYTES
+from services.registry.dead_letters.queue import DeadLetterQueue
+from services.registry.dead_letters.reading import BODY_SHOWN_BYTES
 from services.registry.settings import RegistrySettings
 from shared.topology import CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_REQUESTED, PULL_SETTLED, WORK_QUEUES
 from tests.waiting import eventually

@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 from uuid import UUID
 
-import asyncpg
 import pytest
 
 from tests.registry_parts import QUERIES, Database, Registry, registry_over

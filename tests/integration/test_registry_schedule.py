@@ -6,35 +6,22 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import asyncpg
 import pytest
 
 from services.registry.clients import Clients
 from services.registry.domain import NewClient
-from services.registry.leases import Asked, Leases, LeaseTimes
+from services.registry.leases import Asked, Leases
 from services.registry.schedule import Schedule
 from shared.database import make_pool
-from shared.messages import Outcome, PullOutcome, PullTarget, Reason
+from shared.messages import Outcome, PullTarget
 from shared.sql import load_queries
+from tests.registry_parts import BACKOFF_CAP_S, INTERVAL_S, LEASE, TIMES, Database, failed, outcome
 
-INTERVAL_S = 30
-LEASE = timedelta(seconds=120)
-BACKOFF_CAP_S = 900
-PROBE_INTERVAL_S = 3_600
-TIMES = LeaseTimes(lease=LEASE, backoff_cap_s=BACKOFF_CAP_S, probe_interval_s=PROBE_INTERVAL_S)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 1, 31, 12, 0, 7, 123456, tzinfo=UTC)
-
-
-class Database(Protocol):
-    """What these tests need of the fixture `database`."""
-
-    @property
-    def registry_url(self) -> str:
-        """Where the registry's schema is."""
 
 
 @pytest.fixture
@@ -107,19 +94,6 @@ async def let_lease_end(pool: asyncpg.Pool) -> None:
 async def make_due(pool: asyncpg.Pool) -> None:
     """As if the time had come for every client that no pull holds."""
     await pool.execute("UPDATE registry.clients SET next_pull_at = now() WHERE pull_id IS NULL")
-
-
-def outcome(target: PullTarget | UUID, **changes: Any) -> PullOutcome:
-    """A pull that went well and found nothing, but for the changes."""
-    pull_id, user_id = (target.pull_id, target.user_id) if isinstance(target, PullTarget) else (target, "ash")
-    return PullOutcome.model_validate(
-        {"pull_id": pull_id, "user_id": user_id, "outcome": Outcome.NOTHING, "duration_s": 0.25, **changes}
-    )
-
-
-def failed(target: PullTarget) -> PullOutcome:
-    """A pull that ran into a timeout."""
-    return outcome(target, outcome=Outcome.FAILED, reason=Reason.TIMEOUT, error="no whole answer within 15 s")
 
 
 async def slots(pool: asyncpg.Pool, users: Sequence[str], *, interval_s: int, after: datetime) -> list[datetime]:
@@ -301,7 +275,10 @@ async def test_settling_a_lost_pull_changes_nothing(clients: Clients, pool: asyn
     await let_lease_end(pool)
     [current] = await leases.claim_due(1)
     before = dict(await record(pool), read_at=None)
-    assert await leases.settle([outcome(lost, stored=5), outcome(uuid4(), stored=5)]) is False
+    assert (
+        await leases.settle([outcome(lost, stored=5), outcome(lost.model_copy(update={"pull_id": uuid4()}), stored=5)])
+        is False
+    )
     assert dict(await record(pool), read_at=None) == before
     await leases.settle([outcome(current, stored=1)])
     assert (await record(pool))["stored"] == 1

@@ -23,7 +23,7 @@ from services.registry.errors import (
     UnavailableError,
     UnknownPathError,
 )
-from services.registry.openapi import operations
+from services.registry.api.openapi import operations
 from shared.topology import WORK_QUEUES
 
 ROOT: Final = docs.DOCS.parent

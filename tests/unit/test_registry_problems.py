@@ -23,7 +23,7 @@ from services.registry.errors import (
     UnavailableError,
     UnknownClientError,
 )
-from services.registry.problems import BODY_BYTES, answer, install_error_handlers
+from services.registry.api.problems import BODY_BYTES, answer, install_error_handlers
 from shared.database import TRANSIENT
 
 MIB = 1024 * 1024

@@ -13,9 +13,16 @@ UPDATE registry.scheduler SET running = $1;
 -- name: set_interval
 UPDATE registry.scheduler SET sync_interval_s = $1;
 
--- name: await_changes
--- Whatever changes clients now, or settles pulls by an interval that it read before, has ended when this is granted.
-LOCK TABLE registry.clients IN SHARE MODE;
+-- name: moment
+SELECT clock_timestamp();
+
+-- name: changes_begun_before
+-- Whether something is still under way that may have read what was there before that moment. (No lock would do: whoever
+-- waits for those that change a table stands in the way of those that have locked rows of it, and change them next.)
+SELECT EXISTS (
+    SELECT FROM pg_stat_activity
+    WHERE datname = current_database() AND usename = current_user AND pid <> pg_backend_pid() AND xact_start <= $1
+);
 
 -- name: move_to_slots
 -- Clients that wait for their slot move to that in the scheduler's interval; those that are due, held by a pull, backing

@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from services.registry.api.models import ApiModel
 from services.registry.leases import Leases
 from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
 
 
-class ClaimRequest(BaseModel):
+class ClaimRequest(ApiModel):
     """How many clients the puller can pull now."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": [{"limit": 100}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"limit": 100}]})
 
     limit: Annotated[int, Field(ge=1, le=CLAIM_LIMIT)]
     """Most clients to lease."""

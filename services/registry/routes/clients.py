@@ -6,14 +6,15 @@ from typing import Annotated, Final
 
 import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
+from services.registry.api.models import ApiModel
+from services.registry.api.paging import After, link_next
 from services.registry.clients import Clients, Selection
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, NewClient
 from services.registry.errors import UnknownClientError
 from services.registry.nudges import Nudges
-from services.registry.paging import After, link_next
 from services.registry.probe import ClientProbe
 from shared.client_protocol import UtcDatetime
 
@@ -25,13 +26,13 @@ Limit = Annotated[int, Query(ge=1, le=10_000, description="Most clients in one a
 UserId = Annotated[str, Path(description="Whose client; percent-encoded where it has other than plain characters.")]
 
 
-class Said(BaseModel):
+class Said(ApiModel):
     """One sentence."""
 
     message: str
 
 
-class ClientChange(BaseModel):
+class ClientChange(ApiModel):
     """How a client is pulled; what is left out stays as it is."""
 
     model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{"sync_interval_s": 300}]})
@@ -42,7 +43,7 @@ class ClientChange(BaseModel):
     """Whether it is left alone, by the timer, by runs and by nudges."""
 
 
-class Nudge(BaseModel):
+class Nudge(ApiModel):
     """What comes of a nudge."""
 
     message: str

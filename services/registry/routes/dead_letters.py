@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
 
-from services.registry.dead_letter_queue import OLDEST
-from services.registry.dead_letter_reading import DeadLetter, DeadLetterCount, WholeDeadLetter
-from services.registry.dead_letters import DeadLetters
+from services.registry.api.models import ApiModel
+from services.registry.dead_letters.letters import DeadLetters
+from services.registry.dead_letters.queue import OLDEST
+from services.registry.dead_letters.reading import DeadLetter, DeadLetterCount, WholeDeadLetter
 
 PAGE: Final = 20
 
@@ -17,7 +17,7 @@ Limit = Annotated[int, Query(ge=1, le=OLDEST, description="Most messages in one 
 ReplayLimit = Annotated[int | None, Query(ge=1, description="Most messages to replay; all unless told.")]
 
 
-class Replayed(BaseModel):
+class Replayed(ApiModel):
     """What a replay did."""
 
     message: str

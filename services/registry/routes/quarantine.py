@@ -6,9 +6,10 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, TypeAdapter, model_validator
+from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, model_validator
 
-from services.registry.answers import json_answer, page_after
+from services.registry.api.answers import json_answer, page_after
+from services.registry.api.models import ApiModel
 from services.registry.quarantine import Quarantine
 from shared.client_protocol import ID_CHARS, UtcDatetime
 from shared.messages import QUARANTINED_PER_REPLAY
@@ -24,7 +25,7 @@ OfUser = Annotated[
 ItemId = Annotated[int, Path(ge=1, le=_LARGEST)]
 
 
-class QuarantineEntry(BaseModel):
+class QuarantineEntry(ApiModel):
     """What could not be read or stored."""
 
     model_config = ConfigDict(from_attributes=True)
@@ -49,7 +50,7 @@ class QuarantineDetail(QuarantineEntry):
     """What was wrong with it then; `problem` is why it came here."""
 
 
-class ReplayRequest(BaseModel):
+class ReplayRequest(ApiModel):
     """Which items: some by number, or all that are in quarantine now."""
 
     quarantine_ids: (
@@ -68,7 +69,7 @@ class ReplayRequest(BaseModel):
         return self
 
 
-class Asked(BaseModel):
+class Asked(ApiModel):
     """Ingest will try them."""
 
     message: str
@@ -90,9 +91,9 @@ class QuarantineRoutes:
         """To be included by the app."""
         router = APIRouter(prefix=PREFIX, tags=["quarantine"])
         router.get("", response_model=list[QuarantineEntry])(self.list)
-        router.get("/{quarantine_id}", response_model=QuarantineDetail)(self.get)
+        router.get("/{quarantine_id:int}", response_model=QuarantineDetail)(self.get)
         router.post("/replay", status_code=202)(self.replay)
-        router.post("/{quarantine_id}/replay", status_code=202)(self.replay_one)
+        router.post("/{quarantine_id:int}/replay", status_code=202)(self.replay_one)
         return router
 
     async def list(self, request: Request, limit: Limit = 100, after: After = 0, user_id: OfUser = None) -> Response:

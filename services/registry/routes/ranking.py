@@ -9,9 +9,10 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
-from services.registry.answers import json_answer, page_after
+from services.registry.api.answers import json_answer, page_after
+from services.registry.api.models import ApiModel
 from services.registry.captures import FIRST_PLACE, Captures, Place
 from shared.client_protocol import ID_CHARS, UtcDatetime
 
@@ -30,7 +31,7 @@ AfterHolder = Annotated[
 ]
 
 
-class RankingEntry(BaseModel):
+class RankingEntry(ApiModel):
     """The original's shape: `favorite_count` is the number of users who hold the Pokémon."""
 
     pokemon_id: int
@@ -41,7 +42,7 @@ class RankingEntry(BaseModel):
     last_updated: UtcDatetime
 
 
-class RankingStats(BaseModel):
+class RankingStats(ApiModel):
     """Totals."""
 
     total_pokemon: int
@@ -53,7 +54,7 @@ class RankingStats(BaseModel):
     last_updated: UtcDatetime | None
 
 
-class HolderEntry(BaseModel):
+class HolderEntry(ApiModel):
     """A user who holds something."""
 
     user_id: str
@@ -63,7 +64,7 @@ class HolderEntry(BaseModel):
     """When that number last changed."""
 
 
-class HoldingEntry(BaseModel):
+class HoldingEntry(ApiModel):
     """A Pokémon that a user holds."""
 
     pokemon_id: int

@@ -10,8 +10,8 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from services.registry.api.paging import After, link_next
 from services.registry.domain import Run, RunClient, RunProgress
-from services.registry.paging import After, link_next
 from services.registry.routes.clients import PAGE, Limit, possible
 from services.registry.routes.sync import FAILURES_SHOWN
 from services.registry.runs import RunOutcome, Runs

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from services.registry.api.models import ApiModel
 from services.registry.cleanup import Cleanup
 from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S
 from services.registry.errors import RefusedError
@@ -27,13 +28,13 @@ class SchedulerStatus(Metrics):
     """When the last cleanup that was done began."""
 
 
-class IntervalRequest(BaseModel):
+class IntervalRequest(ApiModel):
     """The interval in seconds; it may as well stand in the query."""
 
     interval: Annotated[int, Field(strict=True)] | None = None
 
 
-class CleanedUp(BaseModel):
+class CleanedUp(ApiModel):
     """What a cleanup did."""
 
     message: str

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Final
 
 from fastapi import APIRouter, Request, Response
-from pydantic import BaseModel
 
+from services.registry.api.models import ApiModel
+from services.registry.api.paging import link_next
 from services.registry.clients import Clients
 from services.registry.domain import ClientRecord
-from services.registry.paging import link_next
 from services.registry.routes.clients import PAGE, Limit
 from services.registry.schedule import Schedule
 from services.registry.statistics import RECENT, Statistics
@@ -17,7 +17,7 @@ from services.registry.statistics import RECENT, Statistics
 _PATH: Final = "/api/v1/pull-sync"
 
 
-class RecentPulls(BaseModel):
+class RecentPulls(ApiModel):
     """Pulls that ended within the last minutes."""
 
     window_s: float
@@ -31,7 +31,7 @@ class RecentPulls(BaseModel):
     """Each is at most 19 % too high; null when there were no pulls."""
 
 
-class Metrics(BaseModel):
+class Metrics(ApiModel):
     """Numbers that one can act on. Each client is active, failing, inactive or paused."""
 
     registered_clients: int
@@ -77,7 +77,7 @@ class Metrics(BaseModel):
         )
 
 
-class SchedulerState(BaseModel):
+class SchedulerState(ApiModel):
     """The timer in short."""
 
     running: bool

@@ -8,8 +8,9 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict
 
+from services.registry.api.models import ApiModel
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import Run
 from services.registry.runs import Runs
@@ -37,7 +38,7 @@ def _iso_text(value: object) -> object:
     raise ValueError(message)
 
 
-class SyncRequest(BaseModel):
+class SyncRequest(ApiModel):
     """What to pull; nothing for all that is pending."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"since": "2026-01-31T12:00:00Z"}]})
@@ -46,7 +47,7 @@ class SyncRequest(BaseModel):
     """Only captures newer than this, by the clients' clocks."""
 
 
-class SyncResult(BaseModel):
+class SyncResult(ApiModel):
     """How a run ended."""
 
     success: bool
@@ -61,7 +62,7 @@ class SyncResult(BaseModel):
     run_id: UUID
 
 
-class Started(BaseModel):
+class Started(ApiModel):
     """A run that goes on."""
 
     message: str

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any, Final, Literal
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
+from services.registry.api.models import ApiModel
 from services.registry.captures import Captures
 from services.registry.statistics import Statistics
 from shared.health import Health
@@ -21,7 +22,7 @@ _DATABASE_EXAMPLE: Final[dict[str, Any]] = {
 }
 
 
-class ServiceHealth(BaseModel):
+class ServiceHealth(ApiModel):
     """The process answers."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "healthy", "version": VERSION}]})
@@ -30,7 +31,7 @@ class ServiceHealth(BaseModel):
     version: str = VERSION
 
 
-class Alive(BaseModel):
+class Alive(ApiModel):
     """The process answers."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"status": "alive"}]})
@@ -38,11 +39,10 @@ class Alive(BaseModel):
     status: Literal["alive"]
 
 
-class Readiness(BaseModel):
+class Readiness(ApiModel):
     """Whether all that the registry needs is there."""
 
     model_config = ConfigDict(
-        use_attribute_docstrings=True,
         json_schema_extra={"examples": [{"status": "ready", "checks": {"database": True, "broker": True}}]},
     )
 
@@ -51,7 +51,7 @@ class Readiness(BaseModel):
     """Each thing that it needs, by name."""
 
 
-class Welcome(BaseModel):
+class Welcome(ApiModel):
     """Where to go from here."""
 
     model_config = ConfigDict(
@@ -63,10 +63,10 @@ class Welcome(BaseModel):
     docs: str = "/docs"
 
 
-class DatabaseStatus(BaseModel):
+class DatabaseStatus(ApiModel):
     """Rows by table."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True, json_schema_extra={"examples": [_DATABASE_EXAMPLE]})
+    model_config = ConfigDict(json_schema_extra={"examples": [_DATABASE_EXAMPLE]})
 
     status: str
     tables: dict[str, int]

@@ -10,8 +10,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from aio_pika.exceptions import DeliveryError
 from faststream.rabbit import RabbitQueue
 
-from services.registry.dead_letter_queue import OLDEST, DeadLetterQueue, DeadLettersBusyError, OpenQueue
-from services.registry.dead_letter_reading import (
+from services.registry.dead_letters.queue import OLDEST, DeadLetterQueue, DeadLettersBusyError, OpenQueue
+from services.registry.dead_letters.reading import (
     DeadLetter,
     DeadLetterCount,
     WholeDeadLetter,

@@ -1,7 +1,7 @@
 """The registry's OpenAPI document: what FastAPI reads out of the routes, with problems, examples and stable names.
 
 A route's docstring is its description, and the docstring's first sentence its summary. What code can't tell, the
-problems and the examples of each operation, is in `services.registry.documented`. It is `docs/openapi.json`, too.
+problems and the examples of each operation, is in `services.registry.api.documented`. It is `docs/openapi.json`, too.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from services.registry.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
+from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
+from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
     CapturesNotReadyError,
@@ -26,7 +27,6 @@ from services.registry.errors import (
     MalformedBodyError,
     RegistryError,
 )
-from services.registry.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 
 _DESCRIPTION: Final = """PullSync collects captures from devices by pulling. This is its only front door.
 

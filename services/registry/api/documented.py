@@ -10,10 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from services.registry import examples
+from services.registry.api import examples
 from services.registry.captures import UnknownUserError
-from services.registry.dead_letter_queue import BrokerAwayError, DeadLettersBusyError
-from services.registry.dead_letters import ReplayRefusedError, UnknownDeadLetterError, UnknownDeadLetterQueueError
+from services.registry.dead_letters.letters import (
+    ReplayRefusedError,
+    UnknownDeadLetterError,
+    UnknownDeadLetterQueueError,
+)
+from services.registry.dead_letters.queue import BrokerAwayError, DeadLettersBusyError
 from services.registry.errors import (
     CapturesNotReadyError,
     DatabaseAwayError,

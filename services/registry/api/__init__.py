@@ -1,0 +1,1 @@
+"""How the HTTP API answers, whichever route it is: problems, pages, and its description as OpenAPI."""

@@ -1,0 +1,1 @@
+"""What RabbitMQ could not have delivered: looked at and replayed where it lies."""
