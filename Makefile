@@ -3,9 +3,12 @@
 .DEFAULT_GOAL := help
 PYTHON_RUN := .venv/bin/python
 ARGS ?=
+ROUNDS ?= 1
+SEED ?=
+SECONDS ?= 180
 export CLIENTS
 
-.PHONY: help install up demo test lint format lock clean
+.PHONY: help install up demo test chaos lint format docs lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -22,6 +25,9 @@ demo: install ## The same, then stop; status 0 when all went well.
 test: install ## Run all tests against real servers. ARGS="-k ranking" passes options to pytest.
 	@$(PYTHON_RUN) -m pytest $(ARGS)
 
+chaos: install ## Kill, cut and stall everything, and check that nothing is lost. ROUNDS=1 SEED=by chance SECONDS=180
+	@exec $(PYTHON_RUN) -m tests.chaos --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
 lint: install ## Check style and types.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -30,6 +36,9 @@ lint: install ## Check style and types.
 format: install ## Format the code.
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
+
+docs: install ## Write docs/openapi.json and docs/asyncapi.json anew, from the code.
+	@$(PYTHON_RUN) -m dev.docs
 
 lock: ## Compile the requirements files anew, with hashes (needs uv).
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, Self
@@ -39,15 +39,21 @@ class Stack:
         rabbitmq_url: str,
         env: Mapping[str, str] | None = None,
         ports: Mapping[str, int] | None = None,
+        programs: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """On these servers; `env` goes to every process, `ports` says what is not free to choose."""
+        """On these servers; `env` goes to every process, `ports` says what is not free to choose.
+
+        `programs` are Python's arguments for the services that are not run as `-m services.<service>`.
+        """
         self.folder = folder
         self._env = dict(env or {})
         self._database_urls = {"registry": registry_url, "ingest": ingest_url}
         self._rabbitmq_url = rabbitmq_url
         self._ports = dict(ports or {})
+        self._programs = dict(programs or {})
         self._processes: dict[str, ManagedProcess] = {}
         self._wanted: set[str] = set()
+        self._own_env: dict[str, dict[str, str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -59,9 +65,17 @@ class Stack:
         """Where the process answers HTTP."""
         return f"http://{LOOPBACK}:{self._port(name)}"
 
+    def configure(self, name: str, **env: str) -> None:
+        """What only this process, which was not started yet, gets from its environment."""
+        self._own_env[name] = env
+
     def pid(self, name: str) -> int:
         """The number of a process that was started."""
         return self._processes[name].pid
+
+    def returncode(self, name: str) -> int | None:
+        """How a process that was started ended, as subprocess has it; None while it runs."""
+        return self._processes[name].returncode
 
     def start(self, name: str, *, wait: bool = True) -> None:
         """Start the process, and wait until it is ready.
@@ -104,9 +118,19 @@ class Stack:
         for process in reversed(self._processes.values()):
             process.stop()
 
+    def kill_all(self) -> None:
+        """End whatever runs as a crash would, at once."""
+        self._wanted.clear()
+        for process in reversed(self._processes.values()):
+            process.kill()
+
     def dead(self) -> list[ManagedProcess]:
         """Processes that ended by themselves, with whatever status; not those that were stopped or killed here."""
         return [self._processes[name] for name in sorted(self._wanted) if not self._processes[name].alive()]
+
+    def log_tail(self, name: str) -> str:
+        """The last lines of a process that was started."""
+        return self._processes[name].log_tail()
 
     def log_tails(self) -> str:
         """The last lines of each process, for a report."""
@@ -131,7 +155,7 @@ class Stack:
         service = _service(name)
         return ManagedProcess(
             name,
-            [sys.executable, "-m", f"services.{service}"],
+            [sys.executable, *self._programs.get(service, ("-m", f"services.{service}"))],
             env=self._environment(name, service),
             cwd=self._folder(name),  # and not the checkout, where a developer's .env may lie
             log_path=self.folder / "logs" / f"{name}.log",
@@ -146,6 +170,7 @@ class Stack:
             f"{service.upper()}_HOST": LOOPBACK,
             f"{service.upper()}_PORT": str(self._port(name)),
             **self._env,
+            **self._own_env.get(name, {}),
         }
         if service in self._database_urls:
             env["DATABASE_URL"] = self._database_urls[service]
