@@ -76,10 +76,11 @@ class Cleanup:
         return cleaned
 
     async def _clean_clients(self, connection: asyncpg.pool.PoolConnectionProxy) -> Cleaned:
-        await connection.execute(self._queries["lock_silent"], self._silence.inactive_after, self._silence.retention)
-        marked = await connection.fetch(self._queries["mark_inactive"], self._silence.inactive_after)
+        limits = (self._silence.inactive_after, self._silence.retention)
+        silent = [row["user_id"] for row in await connection.fetch(self._queries["lock_silent"], *limits)]
+        marked = await connection.fetch(self._queries["mark_inactive"], self._silence.inactive_after, silent)
         rows = await connection.fetch(
-            self._queries["remove_silent"], self._silence.retention, self._silence.probe_interval_s
+            self._queries["remove_silent"], self._silence.retention, self._silence.probe_interval_s, silent
         )
         removed = [row["user_id"] for row in rows]
         await connection.execute(

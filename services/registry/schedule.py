@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import datetime
 from typing import Final
 
 import asyncpg
@@ -45,6 +46,11 @@ class Schedule:
         told_at = await self._pool.fetchval(self._queries["moment"])
         with suppress(TimeoutError):  # what hangs for so long must not keep all others where they are
             async with asyncio.timeout(_LONGEST_S):
-                while await self._pool.fetchval(self._queries["changes_begun_before"], told_at):
-                    await asyncio.sleep(_POLL_S)
+                await self._changes_ended(told_at)
         await self._pool.execute(self._queries["move_to_slots"])
+
+    async def _changes_ended(self, begun_before: datetime) -> None:
+        while True:
+            if not await self._pool.fetchval(self._queries["changes_begun_before"], begun_before):
+                return
+            await asyncio.sleep(_POLL_S)

@@ -45,7 +45,7 @@ WHERE last_cleanup IS NULL OR last_cleanup <= now() - $1::interval
 RETURNING true;
 
 -- name: lock_silent
--- The clients of the two steps that follow, in the order in which everybody locks them.
+-- The clients of the two steps that follow, in the order in which everybody locks them; those steps take no others.
 SELECT user_id FROM registry.clients
 WHERE (failures > 0 AND inactive_since IS NULL AND NOT paused AND greatest(last_success_at, updated_at) < now() - $1::interval)
    OR (inactive_since IS NOT NULL AND NOT paused AND greatest(last_success_at, updated_at) < now() - $2::interval)
@@ -55,7 +55,7 @@ ORDER BY user_id FOR UPDATE;
 -- Clients that fail, and had no success (and did not register) for so long. From their next failure on they are probed.
 WITH silent AS (
     SELECT user_id FROM registry.clients
-    WHERE failures > 0 AND inactive_since IS NULL AND NOT paused
+    WHERE user_id = ANY($2::text[]) AND failures > 0 AND inactive_since IS NULL AND NOT paused
       AND greatest(last_success_at, updated_at) < now() - $1::interval
     ORDER BY user_id FOR UPDATE
 )
@@ -68,7 +68,7 @@ RETURNING c.user_id;
 -- exist nowhere else, so the retention is long.
 WITH silent AS (
     SELECT user_id FROM registry.clients
-    WHERE inactive_since IS NOT NULL AND NOT paused AND pull_id IS NULL
+    WHERE user_id = ANY($3::text[]) AND inactive_since IS NOT NULL AND NOT paused AND pull_id IS NULL
       AND greatest(last_success_at, updated_at) < now() - $1::interval
       AND last_pull_at > now() - 3 * make_interval(secs => greatest(
           $2, coalesce(sync_interval_s, (SELECT sync_interval_s FROM registry.scheduler))
