@@ -134,7 +134,8 @@ class Registry:
         """As if so much time had passed: all that is known of clients moves into the past."""
         await self.pool.execute(
             """UPDATE registry.clients SET
-                   registered_at = registered_at - $1::interval, updated_at = updated_at - $1, next_pull_at = next_pull_at - $1,
+                   registered_at = registered_at - $1::interval, updated_at = updated_at - $1,
+                   next_pull_at = next_pull_at - $1,
                    claimed_at = claimed_at - $1, demanded_at = demanded_at - $1, last_pull_at = last_pull_at - $1,
                    last_success_at = last_success_at - $1, inactive_since = inactive_since - $1,
                    nudged_at = nudged_at - $1""",

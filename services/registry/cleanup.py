@@ -79,8 +79,9 @@ class Cleanup:
         limits = (self._silence.inactive_after, self._silence.retention)
         silent = [row["user_id"] for row in await connection.fetch(self._queries["lock_silent"], *limits)]
         marked = await connection.fetch(self._queries["mark_inactive"], self._silence.inactive_after, silent)
+        silence = self._silence
         rows = await connection.fetch(
-            self._queries["remove_silent"], self._silence.retention, self._silence.probe_interval_s, silent
+            self._queries["remove_silent"], silence.retention, silence.probe_interval_s, silent, silence.inactive_after
         )
         removed = [row["user_id"] for row in rows]
         await connection.execute(

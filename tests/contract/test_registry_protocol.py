@@ -665,7 +665,8 @@ async def test_cleanup_inactive(http: httpx.AsyncClient, client_url: str, databa
     await register(http, client_url, "silent", "lively")
     connection = await asyncpg.connect(database.registry_url)
     await connection.execute(
-        """UPDATE registry.clients SET updated_at = now() - interval '31 days', failures = 9, last_pull_at = now()
+        """UPDATE registry.clients SET updated_at = now() - interval '31 days', failures = 9, last_pull_at = now(),
+               inactive_since = now() - interval '30 days'
            WHERE user_id = 'silent'"""
     )
     await connection.close()

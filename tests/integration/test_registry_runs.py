@@ -234,6 +234,7 @@ async def test_removing_silent_clients_settles_what_waits_for_them(registry: Reg
     await registry.register("silent", "new", "lively")
     await registry.pool.execute(
         """UPDATE registry.clients SET updated_at = now() - interval '40 days', failures = 50,
+               inactive_since = CASE user_id WHEN 'silent' THEN now() - interval '39 days' END,
                last_success_at = CASE user_id WHEN 'lively' THEN now() - interval '2 days' END,
                last_pull_at = now() - interval '1 hour'
            WHERE user_id <> 'new'"""

@@ -63,12 +63,12 @@ UPDATE registry.clients AS c SET inactive_since = now() FROM silent AS s WHERE c
 RETURNING c.user_id;
 
 -- name: remove_silent
--- Inactive clients without any success for the whole retention, and only those that were tried lately and for which no
--- pull is under way: nobody is removed because the timer stood still, or while he answers. They may hold captures that
--- exist nowhere else, so the retention is long.
+-- Clients without any success for the whole retention that were inactive as long as it takes to become that, were tried
+-- lately, and have no pull under way: nobody is removed because the timer stood still, or while he answers. They may hold
+-- captures that exist nowhere else, so the retention is long.
 WITH silent AS (
     SELECT user_id FROM registry.clients
-    WHERE user_id = ANY($3::text[]) AND inactive_since IS NOT NULL AND NOT paused AND pull_id IS NULL
+    WHERE user_id = ANY($3::text[]) AND inactive_since < now() - $4::interval AND NOT paused AND pull_id IS NULL
       AND greatest(last_success_at, updated_at) < now() - $1::interval
       AND last_pull_at > now() - 3 * make_interval(secs => greatest(
           $2, coalesce(sync_interval_s, (SELECT sync_interval_s FROM registry.scheduler))
