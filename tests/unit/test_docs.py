@@ -15,6 +15,7 @@ from openapi_spec_validator import validate
 
 from dev import asyncapi, docs
 from dev.message_examples import EXAMPLES
+from services.registry.api.openapi import operations
 from services.registry.errors import (
     InternalError,
     MethodNotAllowedError,
@@ -23,7 +24,6 @@ from services.registry.errors import (
     UnavailableError,
     UnknownPathError,
 )
-from services.registry.api.openapi import operations
 from shared.topology import WORK_QUEUES
 
 ROOT: Final = docs.DOCS.parent

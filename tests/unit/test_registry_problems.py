@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 import services.registry.app  # noqa: F401 - with it every module is imported that adds to the tree of errors
+from services.registry.api.problems import BODY_BYTES, answer, install_error_handlers
 from services.registry.errors import (
     InvalidField,
     InvalidRequestError,
@@ -23,7 +24,6 @@ from services.registry.errors import (
     UnavailableError,
     UnknownClientError,
 )
-from services.registry.api.problems import BODY_BYTES, answer, install_error_handlers
 from shared.database import TRANSIENT
 
 MIB = 1024 * 1024

@@ -1,14 +1,15 @@
-"""Answers that hold what clients said: no markup in their bytes, a validator for caches, and a way to the next page."""
+"""Answers that hold what clients said: no markup in their bytes, and a validator for caches."""
 
 from __future__ import annotations
 
 import re
 from hashlib import sha256
 from typing import Final, TypeVar
-from urllib.parse import urlencode
 
 from fastapi import Request, Response
 from pydantic import TypeAdapter
+
+from services.registry.api.paging import link_to
 
 T = TypeVar("T")
 
@@ -26,16 +27,10 @@ def json_answer(request: Request, value: T, shape: TypeAdapter[T], *, following:
     etag = f'"{sha256(body).hexdigest()[:32]}"'
     headers = {"etag": etag, "cache-control": "no-cache"}
     if following is not None:
-        headers["link"] = f'<{following}>; rel="next"'
+        headers["link"] = link_to(following)
     if _names(request.headers.getlist("if-none-match"), etag):
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
-
-
-def page_after(request: Request, path: str, **parameters: object) -> str:
-    """The address of a page; `path` must be quoted already, and parameters that are None are left out."""
-    given = {name: value for name, value in parameters.items() if value is not None}
-    return f"{request.scope.get('root_path', '')}{path}?{urlencode(given)}"
 
 
 def _without_markup(body: bytes) -> bytes:

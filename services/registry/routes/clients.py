@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ConfigDict, Field
 
 from services.registry.api.models import ApiModel
-from services.registry.api.paging import After, link_next
+from services.registry.api.paging import After, link_to, page_after
 from services.registry.clients import Clients, Selection
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, NewClient
@@ -18,6 +18,8 @@ from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
 from shared.client_protocol import UtcDatetime
 
+PREFIX: Final = "/api/v1/pull-sync"
+LIST_PATH: Final = f"{PREFIX}/registered-clients"
 PAGE: Final = 1_000
 
 log = structlog.get_logger()
@@ -62,7 +64,7 @@ class ClientRoutes:
 
     def router(self) -> APIRouter:
         """To be included by the app."""
-        router = APIRouter(prefix="/api/v1/pull-sync", tags=["clients"])
+        router = APIRouter(prefix=PREFIX, tags=["clients"])
         router.post("/register-client")(self.register)
         router.delete("/unregister-client/{user_id:path}")(self.unregister)
         router.get("/registered-clients")(self.list)
@@ -97,10 +99,11 @@ class ClientRoutes:
         state: Annotated[Selection | None, Query(description="Only clients in this state.")] = None,
     ) -> list[ClientRecord]:
         """Registered clients by user id, a page at a time; `Link: <...>; rel="next"` leads to the next page."""
-        page = await self._clients.page(after=possible(after), limit=limit, selection=state)
-        if len(page) == limit:
-            link_next(request.url, response, limit=limit, after=page[-1].user_id)
-        return page
+        page = await self._clients.page(after=possible(after), limit=limit + 1, selection=state)
+        if len(page) > limit:
+            following = page_after(request, LIST_PATH, limit=limit, after=page[limit - 1].user_id, state=state)
+            response.headers["link"] = link_to(following)
+        return page[:limit]
 
     async def change(self, user_id: UserId, change: ClientChange) -> ClientRecord:
         """Give a client an interval of its own, pause it, or resume it. Answers all that is known of it."""

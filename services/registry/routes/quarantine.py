@@ -8,8 +8,9 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ConfigDict, Field, StrictBool, TypeAdapter, model_validator
 
-from services.registry.api.answers import json_answer, page_after
+from services.registry.api.answers import json_answer
 from services.registry.api.models import ApiModel
+from services.registry.api.paging import page_after
 from services.registry.quarantine import Quarantine
 from shared.client_protocol import ID_CHARS, UtcDatetime
 from shared.messages import QUARANTINED_PER_REPLAY

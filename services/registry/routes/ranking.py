@@ -11,8 +11,9 @@ from urllib.parse import quote
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import TypeAdapter
 
-from services.registry.api.answers import json_answer, page_after
+from services.registry.api.answers import json_answer
 from services.registry.api.models import ApiModel
+from services.registry.api.paging import page_after
 from services.registry.captures import FIRST_PLACE, Captures, Place
 from shared.client_protocol import ID_CHARS, UtcDatetime
 

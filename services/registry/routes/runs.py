@@ -10,12 +10,13 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from services.registry.api.paging import After, link_next
+from services.registry.api.paging import After, link_to, page_after
 from services.registry.domain import Run, RunClient, RunProgress
 from services.registry.routes.clients import PAGE, Limit, possible
 from services.registry.routes.sync import FAILURES_SHOWN
 from services.registry.runs import RunOutcome, Runs
 
+PREFIX: Final = "/api/v1/pull-sync/runs"
 _EVENT_EVERY_S: Final = 0.5
 
 RunsLimit = Annotated[int, Query(ge=1, le=1_000, description="Most runs in one answer.")]
@@ -37,7 +38,7 @@ class RunRoutes:
 
     def router(self) -> APIRouter:
         """To be included by the app."""
-        router = APIRouter(prefix="/api/v1/pull-sync/runs", tags=["runs"])
+        router = APIRouter(prefix=PREFIX, tags=["runs"])
         router.get("")(self.runs)
         router.get("/{run_id}")(self.run)
         router.get("/{run_id}/clients")(self.clients)
@@ -51,10 +52,11 @@ class RunRoutes:
         self, request: Request, response: Response, limit: RunsLimit = 50, before: Before = None
     ) -> list[Run]:
         """Sync runs, the latest first, a page at a time. Finished ones are kept for seven days."""
-        page = await self._runs.page(before=before, limit=limit)
-        if len(page) == limit:
-            link_next(request.url, response, limit=limit, before=page[-1].run_id)
-        return page
+        page = await self._runs.page(before=before, limit=limit + 1)
+        if len(page) > limit:
+            following = page_after(request, PREFIX, limit=limit, before=page[limit - 1].run_id)
+            response.headers["link"] = link_to(following)
+        return page[:limit]
 
     async def run(self, run_id: UUID) -> RunReport:
         """How far a run is: clients requested and settled, what they stored, who failed and why, the time left."""
@@ -73,10 +75,12 @@ class RunRoutes:
     ) -> list[RunClient]:
         """What became of each client of a run, by user id, a page at a time."""
         await self._runs.get(run_id)
-        page = await self._runs.clients(run_id, after=possible(after), limit=limit, outcome=outcome)
-        if len(page) == limit:
-            link_next(request.url, response, limit=limit, after=page[-1].user_id)
-        return page
+        page = await self._runs.clients(run_id, after=possible(after), limit=limit + 1, outcome=outcome)
+        if len(page) > limit:
+            path = f"{PREFIX}/{run_id}/clients"
+            following = page_after(request, path, limit=limit, after=page[limit - 1].user_id, outcome=outcome)
+            response.headers["link"] = link_to(following)
+        return page[:limit]
 
     async def must_be_known(self, run_id: UUID) -> None:
         """Refuse before the stream begins.

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from fastapi import APIRouter, Request, Response
 
 from services.registry.api.models import ApiModel
-from services.registry.api.paging import link_next
+from services.registry.api.paging import link_to, page_after
 from services.registry.clients import Clients
 from services.registry.domain import ClientRecord
-from services.registry.routes.clients import PAGE, Limit
+from services.registry.routes.clients import LIST_PATH, PAGE, PREFIX, Limit
 from services.registry.schedule import Schedule
 from services.registry.statistics import RECENT, Statistics
-
-_PATH: Final = "/api/v1/pull-sync"
 
 
 class RecentPulls(ApiModel):
@@ -103,7 +99,7 @@ class StatusRoutes:
 
     def router(self) -> APIRouter:
         """To be included by the app."""
-        router = APIRouter(prefix=_PATH, tags=["status"])
+        router = APIRouter(prefix=PREFIX, tags=["status"])
         router.get("/status")(self.status)
         return router
 
@@ -111,13 +107,13 @@ class StatusRoutes:
         """Clients by state, what they still hold, how the last pulls went, and how late the schedule is."""
         metrics = await Metrics.of(self._statistics)
         scheduler = await self._schedule.get()
-        clients = await self._clients.page(after="", limit=limit)
-        if len(clients) == limit:
-            url = request.url.replace(path=f"{_PATH}/registered-clients")
-            link_next(url, response, limit=limit, after=clients[-1].user_id)
+        clients = await self._clients.page(after="", limit=limit + 1)
+        if len(clients) > limit:
+            following = page_after(request, LIST_PATH, limit=limit, after=clients[limit - 1].user_id)
+            response.headers["link"] = link_to(following)
         return Status(
             **metrics.model_dump(),
-            clients=clients,
+            clients=clients[:limit],
             scheduler=SchedulerState(running=scheduler.running, sync_interval=scheduler.sync_interval_s),
         )
 
