@@ -508,7 +508,7 @@ async def test_a_cleanup_takes_its_locks_in_the_order_of_all(registry: Registry)
         """UPDATE registry.clients SET failures = 9, last_pull_at = now(),
                updated_at = now() - interval '2 days' - CASE user_id WHEN 'a-removed' THEN interval '40 days'
                                                                      ELSE interval '0' END,
-               inactive_since = CASE user_id WHEN 'a-removed' THEN now() END"""
+               inactive_since = CASE user_id WHEN 'a-removed' THEN now() - interval '39 days' END"""
     )
     async with registry.pool.acquire() as connection, connection.transaction():
         lock = "SELECT FROM registry.clients WHERE user_id = $1 FOR UPDATE"
