@@ -1,0 +1,111 @@
+"""`python -m tests.chaos.sabotage KIND SERVICE`: a service with a fault built in, to prove that the harness finds it.
+
+The services themselves have no such switch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import runpy
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import asyncpg
+
+from services.ingest import app as ingest
+from services.ingest import consumers
+from services.ingest.consumers import CaptureBatches
+from shared import broker
+from shared.messages import AcknowledgeCaptures, CaptureBatch
+
+_ONCE: Final = "ON CONFLICT (user_id, capture_id) DO NOTHING"
+_A_MOMENT_S: Final = 1.0
+
+
+def acknowledge_early() -> None:
+    """Ingest tells clients that their captures are stored, and only then stores them."""
+    handle = CaptureBatches.handle
+
+    async def handle_late(self: CaptureBatches, batch: CaptureBatch) -> None:
+        await _tell(self, batch)
+        await handle(self, batch)
+
+    vars(consumers)["CaptureBatches"].handle = handle_late
+
+
+def store_later() -> None:
+    """Ingest tells clients at once, and RabbitMQ as well, and keeps the captures in memory for a moment."""
+    handle = CaptureBatches.handle
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def store(self: CaptureBatches, batch: CaptureBatch) -> None:
+        await asyncio.sleep(_A_MOMENT_S)
+        await handle(self, batch)
+
+    async def handle_later(self: CaptureBatches, batch: CaptureBatch) -> None:
+        await _tell(self, batch)
+        task = asyncio.create_task(store(self, batch))
+        under_way.add(task)
+        task.add_done_callback(under_way.discard)
+
+    vars(consumers)["CaptureBatches"].handle = handle_later
+
+
+async def _tell(batches: CaptureBatches, batch: CaptureBatch) -> None:
+    acknowledger = vars(batches)["_acknowledger"]
+    for pull in batch.pulls:
+        told = AcknowledgeCaptures(
+            pull_id=pull.pull_id,
+            user_id=pull.user_id,
+            client_url=pull.client_url,
+            capture_ids=tuple(capture.capture_id for capture in pull.captures),
+            attempts=0,
+        )
+        await acknowledger.tell(told)
+
+
+def store_twice() -> None:
+    """Ingest no longer sees that a capture is stored already."""
+    load_queries, migrate = vars(ingest)["load_queries"], vars(ingest)["migrate"]
+
+    def load(package: str) -> dict[str, str]:
+        return {name: text.replace(_ONCE, "") for name, text in load_queries(package).items()}
+
+    async def migrate_and_forget(url: str, **options: Any) -> None:
+        await migrate(url, **options)
+        connection = await asyncpg.connect(url)
+        await connection.execute("ALTER TABLE captures.events DROP CONSTRAINT IF EXISTS events_pkey")
+        await connection.close()
+
+    vars(ingest).update(load_queries=load, migrate=migrate_and_forget)
+
+
+def publish_unconfirmed() -> None:
+    """Nobody waits until RabbitMQ has confirmed a message."""
+    channel = vars(broker)["Channel"]
+
+    def unconfirmed(**options: Any) -> object:
+        return channel(**{**options, "publisher_confirms": False, "on_return_raises": False})
+
+    vars(broker).update(Channel=unconfirmed)
+
+
+SABOTAGES: Final[Mapping[str, tuple[Callable[[], None], Sequence[str]]]] = {
+    "acknowledge-early": (acknowledge_early, ("ingest",)),
+    "store-later": (store_later, ("ingest",)),
+    "store-twice": (store_twice, ("ingest",)),
+    "publish-unconfirmed": (publish_unconfirmed, ("registry", "puller", "ingest")),
+}
+"""What each does, and to which services."""
+
+
+def programs(kind: str | None) -> dict[str, list[str]]:
+    """The arguments of Python for the services that are not run as they are."""
+    services = () if kind is None else SABOTAGES[kind][1]
+    return {service: ["-m", "tests.chaos.sabotage", str(kind), service] for service in services}
+
+
+if __name__ == "__main__":
+    SABOTAGES[sys.argv[1]][0]()
+    runpy.run_module(f"services.{sys.argv[2]}", run_name="__main__")
