@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 import asyncpg
-import structlog
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, InterfaceError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from shared.errors import StartupError
-
-_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-
-log = structlog.get_logger()
+from shared.patience import first_line, patiently
 
 
 async def migrate(database_url: str, *, schema: str, history: Path) -> None:
@@ -31,28 +25,22 @@ async def migrate(database_url: str, *, schema: str, history: Path) -> None:
     Raises:
         StartupError: a statement is refused; nothing was changed.
     """
-    for attempt in range(2**63):
-        try:
-            await _migrate_once(database_url, schema, history)
-        except (OSError, InterfaceError, DBAPIError) as error:
-            if not _is_away(error):
-                message = f"the schema {schema} can't be brought up to date: {_first_line(error)}; see DATABASE_URL"
-                raise StartupError(message) from error
-            if attempt == 0:
-                log.warning("database_away", problem=_first_line(error), retrying=True)
-            await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
-        else:
-            return
+    try:
+        await patiently(partial(_migrate_once, database_url, schema, history), may_pass=_is_away)
+    except (OSError, DBAPIError) as error:
+        message = f"the schema {schema} can't be brought up to date: {first_line(error)}; see DATABASE_URL"
+        raise StartupError(message) from error
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether waiting can help: no connection, a server that is starting (57P03) or has no slot left (53300)."""
-    state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return isinstance(error, OSError | InterfaceError) or (state or "")[:2] in {"08", "57", "53"}
+    """Whether waiting can help: no connection, a server that is starting (57P03) or has no slot left (53300).
 
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).splitlines()), type(error).__name__)
+    A connection that is lost in the middle may be told as an error of the driver's own, which has no SQLSTATE.
+    """
+    if not isinstance(error, DBAPIError):
+        return isinstance(error, OSError)
+    state = getattr(error.orig, "sqlstate", None)
+    return state is None or state[:2] in {"08", "57", "53"}
 
 
 async def _migrate_once(database_url: str, schema: str, history: Path) -> None:
