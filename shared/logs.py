@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
+import time
 from typing import Any
 
 import structlog
@@ -13,6 +15,22 @@ _NOISY = ("alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "uvicorn", "u
 
 _RETRYING = ("aio_pika", "aiormq", "asyncpg")
 """Libraries that tell of each attempt to reconnect, with a trace; we tell when a server is lost and when it is back."""
+
+
+class Seldom:
+    """Says when the same thing may be logged again, so that an outage is told and the log is not flooded."""
+
+    def __init__(self, *, every_s: float) -> None:
+        self._every_s = every_s
+        self._told: dict[str, float] = {}
+
+    def may_tell(self, what: str) -> bool:
+        """True at the first time, and then once in `every_s` seconds at most. `what` is out of a fixed set."""
+        now = time.monotonic()
+        if now - self._told.get(what, -math.inf) < self._every_s:
+            return False
+        self._told[what] = now
+        return True
 
 
 def configure_logging(service: str, level: str) -> None:

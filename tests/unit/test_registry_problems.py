@@ -9,6 +9,7 @@ from uuid import uuid4
 import asyncpg
 import httpx
 import pytest
+import structlog
 from fastapi import FastAPI, Query
 from hypothesis import given
 from hypothesis import strategies as st
@@ -263,3 +264,20 @@ def test_the_first_faults_are_kept() -> None:
     """Up to twenty there is nothing to count."""
     fields = [InvalidField(field=f"f{number}", detail="no") for number in range(20)]
     assert str(InvalidRequestError(fields)).endswith("f19: no")
+
+
+async def test_an_outage_is_logged_once_however_many_requests_meet_it() -> None:
+    """Each is answered; the log is not flooded."""
+    app = FastAPI()
+    install_error_handlers(app)
+
+    @app.get("/")
+    async def away() -> None:
+        raise ConnectionRefusedError
+
+    transport = httpx.ASGITransport(app)
+    with structlog.testing.capture_logs() as logged:
+        async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
+            answers = [await http.get("/") for _ in range(20)]
+    assert [each.status_code for each in answers] == [503] * 20
+    assert [line["event"] for line in logged] == ["database_away"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Annotated, Final
 
 import asyncpg
@@ -37,6 +38,7 @@ from services.registry.errors import (
     UnknownPathError,
 )
 from shared.database import TRANSIENT
+from shared.logs import Seldom
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:pullsync:problem:"
@@ -48,6 +50,9 @@ _SCHEMA_MISSING: Final = (
     asyncpg.InvalidSchemaNameError,
 )
 """Ingest has not started yet, or is still to be upgraded."""
+
+_TELL_EVERY_S: Final = 30.0
+"""Between two lines about the same outage, which each request meets."""
 
 log = structlog.get_logger()
 
@@ -108,14 +113,16 @@ def install_error_handlers(app: FastAPI) -> None:
     And a body that is too large.
     """
     app.add_middleware(BodyLimit)
+    handle = partial(_handle, Seldom(every_s=_TELL_EVERY_S))
     for kind in (RegistryError, RequestValidationError, HTTPException, *_SCHEMA_MISSING, *TRANSIENT, Exception):
-        app.add_exception_handler(kind, _handle)
+        app.add_exception_handler(kind, handle)
 
 
-async def _handle(request: Request, error: Exception) -> ProblemResponse:
+async def _handle(seldom: Seldom, request: Request, error: Exception) -> ProblemResponse:
     problem = _translated(error)
-    if isinstance(problem, UnavailableError) and problem is not error:
-        log.warning(problem.slug.replace("-", "_"), path=request.url.path, problem=str(error) or type(error).__name__)
+    event = problem.slug.replace("-", "_")
+    if isinstance(problem, UnavailableError) and problem is not error and seldom.may_tell(event):
+        log.warning(event, path=request.url.path, problem=str(error) or type(error).__name__)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
     if isinstance(problem, MethodNotAllowedError):
         headers["Allow"] = ", ".join(sorted(_methods(request)))
