@@ -64,6 +64,7 @@ class _Parcel(Generic[ItemT]):
         self.weight = 0
         self._full = asyncio.Event()
         self.sent = asyncio.create_task(self._linger_and_send(send, linger_s))
+        self.sent.add_done_callback(_seen)
 
     def close(self) -> None:
         """Send now."""
@@ -76,3 +77,9 @@ class _Parcel(Generic[ItemT]):
         except TimeoutError:
             pass
         await send(self)
+
+
+def _seen(sent: asyncio.Task[None]) -> None:
+    """Those who wait are told; when all of them were cancelled, asyncio shall not complain that nobody looked."""
+    if not sent.cancelled():
+        sent.exception()

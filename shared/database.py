@@ -2,33 +2,108 @@
 
 from __future__ import annotations
 
-from typing import Final
+import asyncio
+from typing import Any, Final
 
 import asyncpg
+from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 COMMAND_TIMEOUT_S: Final = 60.0
+_CONNECT_S: Final = 10.0
+_CLOSE_S: Final = 2.0
+_ANSWER_S: Final = 1.0
 
 TRANSIENT: Final = (
     OSError,
     TimeoutError,
-    asyncpg.InterfaceError,
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
     asyncpg.ReadOnlySQLTransactionError,
 )
-"""Errors that the same statement may not meet again: a lost connection, a server that restarts, a deadlock."""
+"""Errors that the same statement may not meet again: a lost connection, a server that restarts, a deadlock.
+
+Not `asyncpg.InterfaceError`, with which asyncpg tells both of a connection that is gone and of our own bugs (a wrong
+number of arguments, a connection used twice): the pools of `make_pool` tell the two apart.
+"""
+
+
+class _Pool(asyncpg.Pool):
+    """Tells what became of a connection as what it is, and never lets a service wait for it at the end."""
+
+    def acquire(self, *, timeout: float | None = None) -> _Acquired:
+        """Every statement comes by here, those of `pool.fetch` too."""
+        return _Acquired(self, timeout)
+
+    async def close(self) -> None:
+        """Close in order; by force when Postgres or a statement takes longer than `_CLOSE_S`."""
+        try:
+            async with asyncio.timeout(_CLOSE_S):
+                await super().close()
+        except TRANSIENT:
+            self.terminate()
+
+
+class _Acquired(PoolAcquireContext):
+    """A connection of the pool, until leaving."""
+
+    async def __aenter__(self) -> PoolConnectionProxy:
+        try:
+            return await super().__aenter__()
+        except asyncpg.InterfaceError as error:
+            if not self.pool.is_closing():
+                raise
+            raise _lost(error) from error
+
+    async def __aexit__(self, *exc: object) -> None:
+        error = exc[1] if len(exc) > 1 else None
+        gone = self.connection is not None and _is_gone(self.connection)
+        if not gone and self.connection is not None and type(error) is asyncpg.InternalClientError:
+            # Postgres ended it, and asyncpg is confused by the farewell.
+            self.connection.terminate()
+            gone = True
+        await super().__aexit__(*exc)
+        if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
+            # The server has become a standby: the others of the pool lead there too.
+            await self.pool.expire_connections()
+        if gone and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
+            raise _lost(error) from error
+
+
+def _is_gone(connection: PoolConnectionProxy) -> bool:
+    """Whether it was closed, or taken from us because it was; a proxy without a connection can't be asked."""
+    try:
+        return connection.is_closed()
+    except asyncpg.InterfaceError:
+        return True
+
+
+def _lost(error: Exception) -> asyncpg.ConnectionDoesNotExistError:
+    return asyncpg.ConnectionDoesNotExistError(str(error))
 
 
 def make_pool(database_url: str, *, service: str, max_size: int) -> asyncpg.Pool:
-    """A pool to be entered; its connections show the service's name in `pg_stat_activity`."""
-    return asyncpg.create_pool(
+    """A pool to be entered; its connections show the service's name in `pg_stat_activity`.
+
+    What a statement raises is in `TRANSIENT` if it may pass: also when the connection was lost between two statements.
+    After Postgres has turned read-only (it failed over), the pool connects anew.
+    """
+    options: dict[str, Any] = {
+        "max_queries": 50_000,
+        "max_inactive_connection_lifetime": 300.0,
+        "loop": None,
+        "connection_class": asyncpg.Connection,
+        "record_class": asyncpg.Record,
+    }
+    return _Pool(
         database_url,
-        min_size=1,
+        min_size=0,  # so that opening it needs no server
         max_size=max_size,
+        timeout=_CONNECT_S,
         command_timeout=COMMAND_TIMEOUT_S,
         server_settings={"application_name": f"pullsync-{service}"},
+        **options,
     )
 
 
@@ -46,9 +121,10 @@ async def fetch_one(pool: asyncpg.Pool, query: str, *values: object) -> asyncpg.
 
 
 async def answers(pool: asyncpg.Pool) -> bool:
-    """Whether Postgres answers within a second."""
+    """Whether Postgres answers within a second, the wait for a connection included."""
     try:
-        await pool.fetchval("SELECT 1", timeout=1.0)
+        async with asyncio.timeout(_ANSWER_S):
+            await pool.fetchval("SELECT 1")
     except TRANSIENT:
         return False
     return True

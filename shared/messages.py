@@ -77,7 +77,7 @@ class PullTarget(Part):
     user_id: str
     client_url: str
     lease_expires_at: UtcDatetime
-    """After this the pull is someone else's: a request found later than that is dropped."""
+    """After this, by the registry's clock, the pull is taken for lost: what comes of it later settles nothing."""
     after: str | None = None
     """Of a complete pull: only captures whose id comes after this one; None from the first."""
 

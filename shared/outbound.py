@@ -1,31 +1,34 @@
 """The only way that a service calls a client. A `client_url` is someone's word, so the edge is hostile.
 
 The policy is asked at connect time, about the resolved address; redirects are not followed, no proxy is used, and
-bytes and time are capped for each answer. Every failure has a reason out of a fixed set.
+bytes and time are capped for each answer, and bytes for all of them together. Every failure has a reason out of a
+fixed set.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
+from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from tempfile import SpooledTemporaryFile
 from typing import Any, Final, Literal, Self
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.messages import Reason
+from shared.name_lookup import NameLookup
 
 Network = Literal["public", "private", "loopback"]
 
-_SPOOL_BYTES: Final = 256 * 1024
-"""Larger answers wait in a temporary file until they are whole; where that is a tmpfs, slow ones still cost memory."""
+_KERNEL_BYTES: Final = 256 * 1024
+"""What the system may take in of an answer that is not read: without it up to 32 MiB, which count as memory too."""
 _ERROR_CHARS: Final = 200
 
 _NEVER: Final = tuple(
@@ -75,7 +78,9 @@ class OutboundPolicy:
         family, kind, protocol, _, address = addr_info
         if not self.permits(str(address[0])):
             raise PermissionError(errno.EACCES, f"the address {address[0]} may not be called")
-        return socket.socket(family, kind, protocol)
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _KERNEL_BYTES)
+        return made
 
 
 def _embedded(ip: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
@@ -100,25 +105,32 @@ def _network_of(ip: IPv4Address | IPv6Address) -> Network:
 class ClientHttp:
     """HTTP to clients, as an async context manager. Many calls at once; the caller bounds how many.
 
-    Connections are not kept: a client is called again after seconds at the earliest, and thousands of idle sockets
-    cost more than they save.
+    Each call in flight holds `SMALL_BYTES` of its answer at most, and a few the whole of it, up to the limit: see
+    `shared.answer_memory`, which also says how long a large answer may take. Connections are not kept: a client is
+    called again after seconds at the earliest, and thousands of idle sockets cost more than they save.
     """
 
     def __init__(self, *, policy: OutboundPolicy, timeout_s: float, body_limit_bytes: int) -> None:
         self._policy = policy
         self._timeout_s = timeout_s
         self._body_limit_bytes = body_limit_bytes
+        self.memory = AnswerMemory(timeout_s=timeout_s)
         self._http = httpx.AsyncClient(
             transport=AiohttpTransport(client=self._open_session),
             follow_redirects=False,
             trust_env=False,
             cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            timeout=timeout_s,
+            timeout=2 * timeout_s,  # as the longest call: each has its own time, around all of it
             headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"},
         )
 
     def _open_session(self) -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, force_close=True, socket_factory=self._policy.open_socket)
+        connector = aiohttp.TCPConnector(
+            limit=0,
+            force_close=True,
+            socket_factory=self._policy.open_socket,
+            resolver=NameLookup(timeout_s=self._timeout_s),
+        )
         return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     async def __aenter__(self) -> Self:
@@ -127,42 +139,59 @@ class ClientHttp:
     async def __aexit__(self, *_: object) -> None:
         await self._http.aclose()
 
-    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
-        """The body of a 200 answer to GET.
+    @asynccontextmanager
+    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
+        """The body of a 200 answer to GET. Leave the context when it, and what was read of it, is no longer needed.
 
         Raises:
-            ClientCallError: with its reason, in at most the timeout (seconds, from request to the last byte).
+            ClientCallError: on entering, with its reason, in at most the timeout (seconds, from request to the last
+                byte); where others with large answers were first, in at most twice that.
         """
-        return await self._call("GET", url, params=params)
+        call = CallTime(self._timeout_s)
+        with self.memory.share(call) as share:
+            yield await self._call("GET", url, call, share, params=params)
 
     async def post(self, url: str, body: Mapping[str, Any]) -> bytes:
         """The body of a 200 answer to POST of `body` as JSON. Raises as `get` does."""
-        return await self._call("POST", url, json=body)
+        call = CallTime(self._timeout_s)
+        with self.memory.share(call) as share:
+            return await self._call("POST", url, call, share, json=body)
 
-    async def _call(self, method: str, url: str, **request: Any) -> bytes:
+    async def _call(self, method: str, url: str, call: CallTime, share: AnswerShare, **request: Any) -> bytes:
         try:
-            async with asyncio.timeout(self._timeout_s), self._http.stream(method, url, **request) as response:
+            async with call.timeout, self._http.stream(method, url, **request) as response:
                 _check_head(response)
-                return await self._read(response)
+                return await self._read(response, share)
         except TimeoutError as error:
-            raise ClientCallError(Reason.TIMEOUT, f"no whole answer within {self._timeout_s:g} s") from error
-        except httpx.TimeoutException as error:
-            raise _connection_error(error) from error
+            raise ClientCallError(Reason.TIMEOUT, call.late) from error
         except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
             raise _connection_error(error) from error
         except ValueError as error:  # what the HTTP parsers raise on bytes that are no HTTP
             raise ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}") from error
 
-    async def _read(self, response: httpx.Response) -> bytes:
+    async def _read(self, response: httpx.Response, share: AnswerShare) -> bytes:
         """The body, as long as it stays below the cap."""
-        with SpooledTemporaryFile(max_size=_SPOOL_BYTES) as body:
+        body = BytesIO()  # whose `getvalue` is no copy
+        try:
+            self._check_size(_announced(response))
             async for chunk in response.aiter_raw():
+                self._check_size(body.tell() + len(chunk))
+                await share.grow(len(chunk))
                 body.write(chunk)
-                if body.tell() > self._body_limit_bytes:
-                    text = f"the answer is larger than {self._body_limit_bytes} bytes"
-                    raise ClientCallError(Reason.TOO_LARGE, text)
-            body.seek(0)
-            return body.read()
+        finally:
+            share.end_reading()
+        return body.getvalue()
+
+    def _check_size(self, size: int) -> None:
+        if size > self._body_limit_bytes:
+            text = f"the answer is larger than {self._body_limit_bytes} bytes"
+            raise ClientCallError(Reason.TOO_LARGE, text)
+
+
+def _announced(response: httpx.Response) -> int:
+    """How long the answer says that it will be; 0 when it does not say."""
+    length = response.headers.get("content-length", "")
+    return int(length) if length.isdecimal() and len(length) < len(str(2**63)) else 0
 
 
 def _check_head(response: httpx.Response) -> None:
@@ -179,9 +208,9 @@ def _connection_error(error: Exception) -> ClientCallError:
     while cause is not None:
         if isinstance(cause, OSError) and cause.errno == errno.EACCES:
             return ClientCallError(Reason.FORBIDDEN_ADDRESS, str(cause.strerror or cause))
+        if isinstance(cause, TimeoutError):
+            return ClientCallError(Reason.TIMEOUT, "its name could not be looked up, or not be connected to, in time")
         cause = cause.__cause__
     if isinstance(error, aiohttp.ClientResponseError) or isinstance(error.__cause__, aiohttp.ClientResponseError):
         return ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}")
-    if isinstance(error.__cause__, aiohttp.ServerTimeoutError):
-        return ClientCallError(Reason.TIMEOUT, "no connection or no data in time")
     return ClientCallError(Reason.CONNECT, f"{error}" or type(error).__name__)

@@ -9,17 +9,20 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
 
 import structlog
 import uvicorn
 import uvloop
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.errors import StartupError
 
-_STOP_WITHIN_S: Final = 5
+_STOP_WITHIN_S: Final = 3
+"""For requests under way. What else a service waits for when it stops fits into 15 s with it."""
 _BACKLOG: Final = 2048
 
 log = structlog.get_logger()
@@ -57,8 +60,9 @@ def run(build: Callable[[], App], *, host: str, port: int, variable: str) -> NoR
 async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     """The lifespan is entered here and not by uvicorn, which would log a trace when it fails."""
     app = build()
+    quiet = QuietEnd(app)
     config = uvicorn.Config(
-        QuietEnd(app),
+        quiet,
         lifespan="off",
         log_config=None,
         access_log=False,
@@ -68,21 +72,73 @@ async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     async with app.router.lifespan_context(app):
         address, port = listener.getsockname()[:2]
         log.info("listening", host=address, port=port)
-        await uvicorn.Server(config).serve(sockets=[listener])
+        await _Server(config, quiet).serve(sockets=[listener])
 
 
 class QuietEnd:
-    """Lets a request that is cancelled end as if it were done: at a stop, the server would log a trace for each."""
+    """Lets a request that is cancelled end as if it were done: at a stop, the server would log a trace for each.
+
+    Only a stop cancels: event streams, which end never, at once; others after their time is over.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self._streams: set[asyncio.Task[Any]] = set()
+
+    def end_streams(self) -> None:
+        """Cut every event stream off; whoever reads one connects again, and misses nothing."""
+        for task in self._streams:
+            task.cancel()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve the request. Only a stop cancels it, after the time for requests under way is over."""
+        """Serve the request."""
+        task, sent = asyncio.current_task(), _Sent(send)
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, partial(self._watched, sent, task))
         except asyncio.CancelledError:
-            return
+            await sent.end()
+        finally:
+            if task is not None:
+                self._streams.discard(task)
+
+    async def _watched(self, sent: _Sent, task: asyncio.Task[Any] | None, message: Message) -> None:
+        if task is not None and message["type"] == "http.response.start" and _is_stream(message):
+            self._streams.add(task)
+        await sent(message)
+
+
+class _Sent:
+    """What was sent of an answer."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self._open = False
+
+    async def __call__(self, message: Message) -> None:
+        await self._send(message)
+        self._open = message["type"] == "http.response.start" or bool(message.get("more_body"))
+
+    async def end(self) -> None:
+        """End a body that has begun, so that it is complete as HTTP has it."""
+        if self._open:
+            await self({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+def _is_stream(start: Message) -> bool:
+    return Headers(raw=start["headers"]).get("content-type", "").startswith("text/event-stream")
+
+
+class _Server(uvicorn.Server):
+    """Does not wait for event streams when it stops."""
+
+    def __init__(self, config: uvicorn.Config, quiet: QuietEnd) -> None:
+        super().__init__(config)
+        self._quiet = quiet
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called by uvicorn when it was told to stop."""
+        self._quiet.end_streams()
+        await super().shutdown(sockets)
 
 
 def _listen(host: str, port: int, variable: str) -> socket.socket:

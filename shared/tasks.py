@@ -26,13 +26,23 @@ async def running(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> A
     try:
         yield
     finally:
+        task.remove_done_callback(_stop_service)
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):  # an error was logged when it happened
             await task
 
 
+def is_cancelled() -> bool:
+    """Whether somebody has cancelled the current task.
+
+    A library whose own task or future was cancelled under us raises `CancelledError` too, and that is a failure like
+    any other: aiormq does when a connection ends.
+    """
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
 def _stop_service(task: asyncio.Task[None]) -> None:
-    if task.cancelled():
-        return
-    log.error("task_died", task=task.get_name(), exc_info=task.exception())
+    error = asyncio.CancelledError() if task.cancelled() else task.exception()
+    log.error("task_died", task=task.get_name(), exc_info=error)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -18,11 +18,13 @@ from services.ingest.settings import IngestSettings
 from services.ingest.species import keep_species, shipped_species
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.broker import BrokerConnection, Publisher, make_broker
+from shared.broker import Publisher, make_broker
+from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
 from shared.health import Health
 from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
+from shared.patience import patiently
 from shared.settlements import Settlements
 from shared.sql import load_queries
 from shared.tasks import running
@@ -65,7 +67,7 @@ def build_app(settings: IngestSettings) -> Starlette:
         async with AsyncExitStack() as stack:
             await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
             await stack.enter_async_context(pool)
-            await keep_species(pool, queries, shipped_species())
+            await patiently(partial(keep_species, pool, queries, shipped_species()))
             await stack.enter_async_context(http)
             await stack.enter_async_context(running("writer", writer.run))
             await stack.enter_async_context(connection.running())

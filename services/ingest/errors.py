@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from shared.errors import TransientError
+
 
 class IngestError(Exception):
     """Base of ingest's errors."""
 
 
-class StoreUnavailableError(IngestError):
-    """Transient: Postgres did not take the captures in time; the message goes back to its queue."""
+class StoreUnavailableError(IngestError, TransientError):
+    """Postgres did not take the captures in time; the message is held, and tried again."""

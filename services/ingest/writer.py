@@ -19,8 +19,8 @@ from shared.messages import PulledCapture, UnreadableItem
 
 GROUP_ROWS: Final = 20_000
 """Rows after which a group is full; a larger pull makes a group of its own."""
-RETRY_S: Final = 60.0
-"""How long a transaction is tried again before its messages go back to their queue."""
+RETRY_S: Final = 10.0
+"""How long a transaction is tried again here; then its messages are held (`shared.holding`)."""
 
 UNSTORABLE: Final = (
     ValueError,  # asyncpg can't encode it

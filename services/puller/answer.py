@@ -16,7 +16,12 @@ from shared.client_protocol import WireModel
 _LONGEST_INT: Final = 4_300
 """Digits. Both parsers make an int of no more; a longer number becomes a float, which no field of a capture takes."""
 _MOST_OBJECTS: Final = 500_000
-"""More than any capture needs; an empty one costs 64 bytes of memory for three of the answer."""
+_MOST_VALUES: Final = 1_000_000
+"""Objects and lists, and commas, of which captures have one for each 19 bytes at most: 16 MiB of them have fewer.
+
+An empty object takes three bytes of the answer and hundreds of the strict parser's memory, a field with a name of its
+own six and microseconds: what has more is not parsed at all.
+"""
 _DEEPEST: Final = 300
 """Levels. Python takes more, and a capture may have 200 at most: what is cut here is in an item that is none."""
 _UP_TO_A_BRACKET: Final = re.compile(
@@ -62,8 +67,9 @@ def parse_answer(body: bytes, *, whole: TypeAdapter[AnswerT], envelope: TypeAdap
     What is nested too deeply to be anything is null; it costs the item that it is in, and no other.
 
     Raises:
-        UnreadableAnswerError: it is no JSON, or not of the envelope's shape.
+        UnreadableAnswerError: it is no JSON, not of the envelope's shape, or of more pieces than captures can have.
     """
+    _check_pieces(body)
     try:
         return whole.validate_json(body)
     except ValidationError:
@@ -72,9 +78,6 @@ def parse_answer(body: bytes, *, whole: TypeAdapter[AnswerT], envelope: TypeAdap
 
 def _parse_loosely(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
     """By a parser that takes what the strict one refuses as a whole."""
-    if body.count(b"{") + body.count(b"[") > _MOST_OBJECTS:
-        text = f"the answer has more than {_MOST_OBJECTS} objects"
-        raise UnreadableAnswerError(text)
     try:
         return envelope.validate_python(json.loads(_flattened(body).decode(), parse_int=_bounded_int), strict=False)
     except UnicodeDecodeError as error:
@@ -88,6 +91,20 @@ def _parse_loosely(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
     except ValueError as error:
         text = f"the answer is not JSON: {error}"
         raise UnreadableAnswerError(text) from error
+
+
+def _check_pieces(body: bytes) -> None:
+    """Count what costs memory and time, in milliseconds; what is in strings counts too.
+
+    Raises:
+        UnreadableAnswerError: there is too much of it.
+    """
+    if body.count(b"{") + body.count(b"[") > _MOST_OBJECTS:
+        text = f"the answer has more than {_MOST_OBJECTS} objects"
+        raise UnreadableAnswerError(text)
+    if body.count(b",") > _MOST_VALUES:
+        text = f"the answer has more than {_MOST_VALUES} values"
+        raise UnreadableAnswerError(text)
 
 
 def _bounded_int(digits: str) -> int | float:

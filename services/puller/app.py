@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import httpx
 from starlette.applications import Starlette
@@ -16,7 +16,8 @@ from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from services.puller.registry_api import RegistryApi
 from services.puller.settings import PullerSettings
-from shared.broker import STOP_DEADLINE_S, BrokerConnection, Publisher, make_broker
+from shared.broker import Publisher, make_broker
+from shared.consuming import BrokerConnection
 from shared.health import Health
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.settlements import Settlements
@@ -24,6 +25,7 @@ from shared.tasks import running
 from shared.topology import PULL_REQUESTED
 
 _REGISTRY_TIMEOUT_S = 10.0
+_DRAIN_S = 4.0
 
 
 def build_app(settings: PullerSettings) -> Starlette:
@@ -43,7 +45,11 @@ def build_app(settings: PullerSettings) -> Starlette:
         settlements=Settlements(publisher=publisher),
     )
     pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency)
-    timer = Timer(registry=RegistryApi(http=registry_http, backend_url=settings.backend_url), pulls=pulls)
+    timer = Timer(
+        registry=RegistryApi(http=registry_http, backend_url=settings.backend_url),
+        pulls=pulls,
+        can_hand_over=connection.ready,
+    )
     RequestedPulls(pulls=pulls).subscribe(broker)
 
     @asynccontextmanager
@@ -62,8 +68,6 @@ def build_app(settings: PullerSettings) -> Starlette:
 
 async def _drain(pulls: Pulls) -> None:
     """Let the pulls under way end; those that take too long are given up, and their leases end by themselves."""
-    try:
-        async with asyncio.timeout(STOP_DEADLINE_S / 2):
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_S):
             await pulls.drain()
-    except TimeoutError:
-        pass

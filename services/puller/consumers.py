@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Final
 
-import structlog
 from faststream.rabbit import Channel, RabbitBroker
 
 from services.puller.loop import Pulls
@@ -16,8 +14,6 @@ from shared.messages import PullRequested
 from shared.topology import EXCHANGE, PULL_REQUESTED
 
 _MESSAGES_AT_ONCE: Final = 8
-
-log = structlog.get_logger()
 
 
 class RequestedPulls:
@@ -37,13 +33,13 @@ class RequestedPulls:
         subscriber(self.handle)
 
     async def handle(self, message: PullRequested) -> None:
-        """Pull each client whose lease still holds.
+        """Pull each client, also one whose lease seems to have ended.
+
+        The lease's end is a moment of the database's clock: by that of this host, which may be hours off, every request
+        could seem late, and runs would never end. A request that is late costs its client a call, and its outcome
+        changes nothing at the registry; how many there can be is bounded by the leases, which grow.
 
         Raises:
             PublishError: what became of a pull could not be told.
         """
-        now = datetime.now(UTC)
-        targets = [target for target in message.targets if target.lease_expires_at > now]
-        if len(targets) < len(message.targets):
-            log.info("requests_expired", clients=len(message.targets) - len(targets))
-        await asyncio.gather(*self._pulls.begin(targets, Asked(since=message.since, complete=message.complete)))
+        await asyncio.gather(*self._pulls.begin(message.targets, Asked(since=message.since, complete=message.complete)))

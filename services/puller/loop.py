@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -54,11 +54,15 @@ class Pulls:
 
 
 class Timer:
-    """Asks for as many clients as there is room for; while claims come back full, it asks again at once."""
+    """Asks for as many clients as there is room for; while claims come back full, it asks again at once.
 
-    def __init__(self, *, registry: RegistryApi, pulls: Pulls) -> None:
+    It asks for none while nothing can be handed over: what it took would be lost to the others until the leases end.
+    """
+
+    def __init__(self, *, registry: RegistryApi, pulls: Pulls, can_hand_over: Callable[[], Awaitable[bool]]) -> None:
         self._registry = registry
         self._pulls = pulls
+        self._can_hand_over = can_hand_over
 
     async def run(self) -> None:
         """Until cancelled. A registry that is away is asked again, with pauses."""
@@ -84,6 +88,8 @@ class Timer:
         Raises:
             RegistryAwayError: nothing was claimed.
         """
+        if not await self._can_hand_over():
+            return False
         limit = min(self._pulls.room, CLAIM_LIMIT)
         if limit < _SMALLEST_CLAIM:
             await asyncio.sleep(CLAIM_EVERY_S / 20)  # room comes as pulls end

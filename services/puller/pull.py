@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -47,29 +48,32 @@ class Puller:
             PublishError: the outcome could not be told either; the lease then ends by itself.
         """
         started = time.monotonic()
-        try:
-            page = await self._ask(target, asked)
-        except ClientCallError as error:
-            await self._failed(target, error.reason, str(error), time.monotonic() - started)
-            return
-        duration_s = time.monotonic() - started
+        async with AsyncExitStack() as held:  # until the captures are with RabbitMQ, so that memory stays bounded
+            try:
+                page = await held.enter_async_context(self._ask(target, asked))
+            except ClientCallError as error:
+                await self._failed(target, error.reason, str(error), time.monotonic() - started)
+            else:
+                await self._tell(target, page, time.monotonic() - started)
+
+    def _ask(self, target: PullTarget, asked: Asked) -> AbstractAsyncContextManager[Page]:
+        if asked.complete is not None:
+            return self._client_api.all_captures(target, asked.complete)
+        return self._client_api.sync_data(target, since=asked.since)
+
+    async def _tell(self, target: PullTarget, page: Page, duration_s: float) -> None:
         if page.captures or page.unreadable or page.complete:  # what a client lost is known from an empty page
             await self._hand_over(target, page, duration_s)
-        else:
-            await self._settlements.add(
-                PullOutcome(
-                    pull_id=target.pull_id,
-                    user_id=target.user_id,
-                    outcome=Outcome.NOTHING,
-                    pending=page.pending,
-                    duration_s=duration_s,
-                )
+            return
+        await self._settlements.add(
+            PullOutcome(
+                pull_id=target.pull_id,
+                user_id=target.user_id,
+                outcome=Outcome.NOTHING,
+                pending=page.pending,
+                duration_s=duration_s,
             )
-
-    async def _ask(self, target: PullTarget, asked: Asked) -> Page:
-        if asked.complete is not None:
-            return await self._client_api.all_captures(target, asked.complete)
-        return await self._client_api.sync_data(target, since=asked.since)
+        )
 
     async def _hand_over(self, target: PullTarget, page: Page, duration_s: float) -> None:
         pull = Pull(

@@ -36,11 +36,13 @@ from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
 from services.registry.statistics import Statistics
-from shared.broker import BrokerConnection, Publisher, make_broker
+from shared.broker import Publisher, make_broker
+from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
 from shared.health import Health
 from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
+from shared.patience import patiently
 from shared.sql import load_queries
 from shared.tasks import running
 from shared.topology import PULL_SETTLED, WORK_QUEUES
@@ -85,7 +87,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         async with AsyncExitStack() as stack:
             await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
             await stack.enter_async_context(pool)
-            await schedule.ensure(settings.pull_sync_interval)
+            await patiently(partial(schedule.ensure, settings.pull_sync_interval))
             await stack.enter_async_context(http)
             await stack.enter_async_context(connection.running())
             await stack.enter_async_context(running("dispatcher", dispatcher.run))

@@ -51,12 +51,16 @@ class Cleanup:
         self._silence = silence
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Until cancelled. What fails for a while is tried again at the next check; only the first time is logged."""
+        failing = False
         while True:
             try:
                 await self._clean(at_least_since=self._interval)
+                failing = False
             except TRANSIENT as error:
-                log.warning("cleanup_failed", problem=str(error) or type(error).__name__, retrying=True)
+                if not failing:
+                    log.warning("cleanup_failed", problem=str(error) or type(error).__name__, retrying=True)
+                failing = True
             await asyncio.sleep(_CHECK_S)
 
     async def now(self) -> Cleaned:

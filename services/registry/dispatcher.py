@@ -15,6 +15,7 @@ from shared.messages import PULLS_PER_REQUEST, PullRequested, PullTarget
 from shared.topology import PULL_REQUESTED
 
 _TICK_S: Final = 1.0
+_AWAY_PAUSES_S: Final = (1.0, 2.0, 5.0)
 
 log = structlog.get_logger()
 
@@ -35,21 +36,28 @@ class Dispatcher:
             self._woken.set()
 
     async def run(self) -> None:
-        """Until cancelled. A broker or database that is away is tried again each second."""
-        failing = False
+        """Until cancelled. A broker or database that is away is tried again, after growing pauses."""
+        failures = 0
         while True:
             try:
                 await self.dispatch()
-                failing = False
             except (PublishError, *TRANSIENT) as error:
-                if not failing:
+                if failures == 0:
                     log.warning("dispatch_failed", problem=str(error) or type(error).__name__, retrying=True)
-                failing = True
-                await asyncio.sleep(_TICK_S)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_TICK_S):
-                    await self._woken.wait()
-            self._woken.clear()
+                await asyncio.sleep(_AWAY_PAUSES_S[min(failures, len(_AWAY_PAUSES_S) - 1)])
+                failures += 1
+                continue
+            if failures:
+                log.info("dispatch_works_again", failures=failures)
+            failures = 0
+            await self._demand()
+
+    async def _demand(self) -> None:
+        """Wait until woken, a second at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_TICK_S):
+                await self._woken.wait()
+        self._woken.clear()
 
     async def dispatch(self) -> int:
         """Ask for all that may be asked for now; how many clients.

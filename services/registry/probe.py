@@ -22,7 +22,8 @@ class ClientProbe:
             RefusedError: it is not; the text says what it did.
         """
         try:
-            health = Health.model_validate_json(await self._http.get(f"{client_url}{HEALTH_PATH}"))
+            async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
+                health = Health.model_validate_json(body)
         except ClientCallError as error:
             message = f"The client at {client_url} did not answer {HEALTH_PATH}: {error.reason}: {error}."
             raise RefusedError(message) from error

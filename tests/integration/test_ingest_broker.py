@@ -18,7 +18,7 @@ from aio_pika.abc import AbstractChannel
 from faststream.rabbit import RabbitBroker
 from pydantic_core import to_json
 
-import shared.broker
+import shared.holding
 from dev.database import Database
 from services.ingest.acknowledge import Acknowledger
 from services.ingest.app import build_app
@@ -28,7 +28,8 @@ from services.ingest.consumers import CaptureBatches
 from services.ingest.settings import IngestSettings
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.broker import BrokerConnection, Publisher, PublishError, make_broker
+from shared.broker import Publisher, PublishError, make_broker
+from shared.consuming import BrokerConnection
 from shared.database import make_pool
 from shared.messages import (
     AcknowledgeCaptures,
@@ -84,7 +85,7 @@ async def client() -> AsyncIterator[Client]:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed message comes back at once."""
-    monkeypatch.setattr(shared.broker, "_REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.holding, "REQUEUE_PAUSE_S", 0.0)
 
 
 @asynccontextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -337,10 +337,11 @@ class Http(ClientHttp):
         self.body = body
         self.asked: list[tuple[str, Mapping[str, str | int] | None]] = []
 
-    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
+    @asynccontextmanager
+    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
         """The answer."""
         self.asked.append((url, params))
-        return self.body
+        yield self.body
 
 
 class Published(Publisher):
@@ -465,10 +466,11 @@ class ReferenceClient(Http):
         super().__init__(b"")
         self._web = web
 
-    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> bytes:
+    @asynccontextmanager
+    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
         """Its answer."""
         self.asked.append((url, params))
-        return (await self._web.get(url, params=params)).raise_for_status().content
+        yield (await self._web.get(url, params=params)).raise_for_status().content
 
 
 @pytest.mark.parametrize("asked_for_at_once", [7, 10_000])

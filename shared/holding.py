@@ -1,0 +1,202 @@
+"""What becomes of a message whose handler failed. ADR 0010 says why.
+
+- Unreadable: to the dead-letter queue at once.
+- For its own sake (a bug): back to its queue after a pause, and to the dead letters beyond the delivery limit.
+- Because something that we depend on is away: it is held and handled again, after growing pauses, however long that
+  takes; nothing of this counts towards the delivery limit. What is held fills the prefetch, so no more is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from random import SystemRandom
+from typing import Any, Final
+
+import aio_pika
+import structlog
+from faststream import BaseMiddleware
+from faststream.exceptions import AckMessage, RejectMessage
+from pydantic import ValidationError
+
+from shared.database import TRANSIENT
+from shared.errors import TransientError
+from shared.tasks import is_cancelled
+
+REQUEUE_PAUSE_S: Final = 1.0
+HELD_S: Final = 120.0
+"""How long a message is held before a copy takes its place at the end of the queue, where other consumers find it.
+
+RabbitMQ closes the channel of whoever keeps a message for 30 minutes.
+"""
+HELD_AT_MOST_S: Final = 1_200.0
+"""When the queue refuses the copy because it is full: then the message goes back, and that counts once."""
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 30.0
+_COPY_TIMEOUT_S: Final = 10.0
+_OF_ITS_PAST: Final = re.compile(r"x-death|x-(first|last)-death-.*|x-(delivery|acquired)-count|CC|BCC")
+
+log = structlog.get_logger()
+
+Attempt = Callable[[], Awaitable[Any]]
+Copy = Callable[[], Awaitable[None]]
+
+_random: Final = SystemRandom()
+
+
+class _Outage:
+    """Of one queue: something that its handler needs is away, as its messages tell."""
+
+    def __init__(self, queue: str) -> None:
+        self._queue = queue
+        self._since: float | None = None
+        self.held = 0
+
+    def goes_on(self, error: Exception) -> None:
+        """A message met it. Only the first one is logged."""
+        if self._since is None:
+            self._since = asyncio.get_running_loop().time()
+            problem = str(error)[:500] or type(error).__name__
+            log.warning("messages_held", queue=self._queue, problem=problem, retrying=True)
+
+    def may_be_over(self) -> None:
+        """A message was handled. It is over when none is held any more."""
+        if self._since is not None and not self.held:
+            lasted_s = round(asyncio.get_running_loop().time() - self._since, 1)
+            log.info("messages_flow_again", queue=self._queue, outage_s=lasted_s)
+            self._since = None
+
+
+class Holding:
+    """The messages of one service that wait for something to come back."""
+
+    def __init__(self) -> None:
+        self._outages: dict[str, _Outage] = {}
+        self._stopping = asyncio.Event()
+
+    def begin(self) -> None:
+        """From now on messages may be held."""
+        self._stopping.clear()
+
+    def stop(self) -> None:
+        """Give back what is held, and hold nothing from now on."""
+        self._stopping.set()
+
+    async def handle(self, queue: str, attempt: Attempt, copy: Copy) -> Any:
+        """`attempt` until it does not fail with something transient; its result.
+
+        Raises:
+            AckMessage: `copy` has put a copy of the message into its queue.
+            RejectMessage: it goes back to its queue: the service stops, or the queue is full for too long.
+            Exception: what `attempt` raised.
+        """
+        outage = self._outages.setdefault(queue, _Outage(queue))
+        try:
+            result = await attempt()
+        except (TransientError, *TRANSIENT) as error:
+            outage.goes_on(error)
+            outage.held += 1
+            try:
+                result = await self._again(attempt, copy)
+            finally:
+                outage.held -= 1
+        outage.may_be_over()
+        return result
+
+    async def _again(self, attempt: Attempt, copy: Copy) -> Any:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while True:
+            await self._pause(pause_s(loop.time() - began))
+            try:
+                return await attempt()
+            except (TransientError, *TRANSIENT):
+                held_s = loop.time() - began
+                if held_s > HELD_S:
+                    await _replace(copy, held_s)
+
+    async def _pause(self, pause: float) -> None:
+        try:
+            async with asyncio.timeout(pause):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+        raise RejectMessage(requeue=True)
+
+
+async def _replace(copy: Copy, held_s: float) -> None:
+    try:
+        await copy()
+    except Exception as error:
+        if held_s > HELD_AT_MOST_S:
+            raise RejectMessage(requeue=True) from error
+    else:
+        raise AckMessage
+
+
+def pause_s(held_s: float) -> float:
+    """How long to wait before the next try: half as long as the message was held, within limits, less by chance."""
+    return min(max(held_s / 2, _FIRST_PAUSE_S), _LONGEST_PAUSE_S) * _random.uniform(0.5, 1.0)
+
+
+class GiveBack(BaseMiddleware[Any, Any]):
+    """Around each handler: decides by the error what becomes of the message.
+
+    A message is rejected, not nacked: since RabbitMQ 4.3 a nack does not count towards the delivery limit.
+    """
+
+    def __init__(self, holding: Holding, msg: Any, /, *, context: Any) -> None:
+        super().__init__(msg, context=context)
+        self._holding = holding
+
+    async def consume_scope(self, call_next: Callable[[Any], Any], msg: Any) -> Any:
+        """Called by FastStream with the decoded message; `call_next` handles it, and may be called again."""
+        raw = msg.raw_message
+        queue = self.context.get_local("handler_").queue.name
+        try:
+            return await self._holding.handle(queue, lambda: call_next(msg), lambda: self._copy(raw, queue))
+        except ValidationError as error:
+            log.error("message_unreadable", message_type=raw.type, problem=str(error)[:500])
+            raise RejectMessage(requeue=False) from error
+        except (AckMessage, RejectMessage):
+            raise
+        except (Exception, asyncio.CancelledError) as error:
+            if is_cancelled():
+                raise
+            # The last line of defence: whatever it was, the message must not be lost.
+            log.exception("message_failed", message_type=raw.type, redelivered=raw.redelivered)
+            await asyncio.sleep(REQUEUE_PAUSE_S)
+            raise RejectMessage(requeue=True) from error
+
+    async def _copy(self, raw: aio_pika.abc.AbstractIncomingMessage, queue: str) -> None:
+        """Put a copy at the end of the queue, confirmed. A crash before the original is acked doubles it: harmless."""
+        broker = self.context.get_local("broker")
+        async with asyncio.timeout(_COPY_TIMEOUT_S):
+            await broker.publish(reborn(raw), routing_key=queue, mandatory=True, persist=True)
+
+
+def reborn(message: aio_pika.abc.AbstractIncomingMessage) -> aio_pika.Message:
+    """A copy that RabbitMQ takes for new: without its deaths, deliveries, expiry, and its user."""
+    return aio_pika.Message(
+        message.body,
+        headers=_without_past(message.headers),
+        content_type=message.content_type,
+        content_encoding=message.content_encoding,
+        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+        priority=message.priority,
+        correlation_id=message.correlation_id,
+        message_id=message.message_id,
+        timestamp=message.timestamp,
+        type=message.type,
+        app_id=message.app_id,
+    )
+
+
+def _without_past(headers: Mapping[str, Any]) -> dict[str, Any]:
+    """Text that is no UTF-8 is read as bytes, which can only be sent as a byte array."""
+    return {
+        name: bytearray(value) if isinstance(value, bytes) else value
+        for name, value in headers.items()
+        if not _OF_ITS_PAST.fullmatch(name)
+    }
