@@ -63,7 +63,11 @@ class _Acquired(PoolAcquireContext):
             # Postgres ended it, and asyncpg is confused by the farewell.
             self.connection.terminate()
             gone = True
-        await super().__aexit__(*exc)
+        try:
+            await super().__aexit__(*exc)
+        except asyncpg.InternalClientError as unclean:
+            # A statement was given up, and Postgres did not answer to that either: asyncpg has ended the connection.
+            raise _lost(unclean) from (error if isinstance(error, BaseException) else unclean)
         if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
             # The server has become a standby: the others of the pool lead there too.
             await self.pool.expire_connections()

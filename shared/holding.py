@@ -79,6 +79,11 @@ class Holding:
         """From now on messages may be held."""
         self._stopping.clear()
 
+    @property
+    def is_stopping(self) -> bool:
+        """Whether nothing is held any more."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Give back what is held, and hold nothing from now on."""
         self._stopping.set()
@@ -165,6 +170,8 @@ class GiveBack(BaseMiddleware[Any, Any]):
             if is_cancelled():
                 raise
             # The last line of defence: whatever it was, the message must not be lost.
+            if self._holding.is_stopping:  # what the handler uses is being closed
+                raise RejectMessage(requeue=True) from error
             log.exception("message_failed", message_type=raw.type, redelivered=raw.redelivered)
             await asyncio.sleep(REQUEUE_PAUSE_S)
             raise RejectMessage(requeue=True) from error

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import resource
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -23,6 +25,8 @@ from shared.errors import StartupError
 
 _STOP_WITHIN_S: Final = 3
 """For requests under way. What else a service waits for when it stops fits into 15 s with it."""
+_END_WITHIN_S: Final = 11.0
+"""From the last request to the end of the process. What is in hand by then goes back, as after a crash."""
 _BACKLOG: Final = 2048
 
 log = structlog.get_logger()
@@ -72,7 +76,17 @@ async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     async with app.router.lifespan_context(app):
         address, port = listener.getsockname()[:2]
         log.info("listening", host=address, port=port)
-        await _Server(config, quiet).serve(sockets=[listener])
+        try:
+            await _Server(config, quiet).serve(sockets=[listener])
+        finally:
+            _end_soon()
+
+
+def _end_soon() -> None:
+    """End the process even if tasks of a library refuse to: all that is ours has its own bound, below this one."""
+    watchdog = threading.Timer(_END_WITHIN_S, os._exit, (0,))
+    watchdog.daemon = True
+    watchdog.start()
 
 
 class QuietEnd:

@@ -221,6 +221,22 @@ async def test_a_pool_that_closes_is_an_outage(database: Database) -> None:
     assert not await answers(pool)
 
 
+async def test_a_connection_that_cannot_be_given_back_is_an_outage(
+    pool: asyncpg.Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A statement ran into its timeout, Postgres does not answer to that either, and asyncpg is confused."""
+
+    async def confused(_self: asyncpg.Connection, **_options: Any) -> None:
+        message = "cannot switch to state 15; another operation (2) is in progress"
+        raise asyncpg.InternalClientError(message)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncpg.Connection, "reset", confused)
+        with pytest.raises(TRANSIENT):
+            await pool.fetchval("SELECT 1")
+    assert await pool.fetchval("SELECT 1") == 1
+
+
 async def test_a_pool_without_a_free_connection_does_not_answer(pool: asyncpg.Pool) -> None:
     """Readiness says so within its second, and does not wait for whoever has the connections."""
     async with pool.acquire(), pool.acquire(), asyncio.timeout(20.0):
