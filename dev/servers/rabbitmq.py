@@ -65,6 +65,8 @@ class RabbitMQNode:
         amqp_port: where to listen for AMQP; any free one unless told.
         management_port: where to listen for the management UI and API; any free one unless told.
         prometheus_port: where to serve metrics; any free one unless told.
+        epmd_port: where a port mapper runs that the nodes of a cluster share; one of its own unless told.
+        join: the name of a node, whose cluster an empty node becomes a part of at its first start.
     """
 
     def __init__(
@@ -74,6 +76,8 @@ class RabbitMQNode:
         amqp_port: int | None = None,
         management_port: int | None = None,
         prometheus_port: int | None = None,
+        epmd_port: int | None = None,
+        join: str | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.log_path = self.data_dir / "rabbitmq.log"
@@ -82,8 +86,10 @@ class RabbitMQNode:
             management=free_port() if management_port is None else management_port,
             prometheus=free_port() if prometheus_port is None else prometheus_port,
             distribution=free_port(),
-            epmd=free_port(),
+            epmd=free_port() if epmd_port is None else epmd_port,
         )
+        self._shares_epmd = epmd_port is not None
+        self._join = join
         self._lock = DirectoryLock(self.data_dir, _NAME)
         self._credentials: Credentials | None = None
         self._scripts: Path | None = None
@@ -212,11 +218,11 @@ class RabbitMQNode:
         initialised = self.data_dir / "initialised"
         if not initialised.exists():  # killed within its first start, it may lack its user for ever
             shutil.rmtree(self.data_dir / "mnesia", ignore_errors=True)
-        self._credentials = write_files(self.data_dir, self.ports)
+        self._credentials = write_files(self.data_dir, self.ports, join=self._join)
 
     def _launch(self) -> None:
         self._require_ports()
-        self._epmd = self._start_epmd()
+        self._epmd = None if self._shares_epmd else self._start_epmd()
         self._node = ManagedProcess(
             _NAME,
             [str((self._scripts or Path()) / "rabbitmq-server")],

@@ -33,13 +33,13 @@ class Ports:
     epmd: int
 
 
-def write_files(data_dir: Path, ports: Ports) -> Credentials:
+def write_files(data_dir: Path, ports: Ports, *, join: str | None = None) -> Credentials:
     """Makes in `data_dir` what a start needs: credentials and cookie are kept, the configuration is written anew."""
     credentials = keep_credentials(data_dir / "credentials.json")
     _keep_cookie(data_dir / "home")
     etc = data_dir / "etc"
     etc.mkdir(exist_ok=True)
-    _write_private(etc / "rabbitmq.conf", configuration(credentials, ports))
+    _write_private(etc / "rabbitmq.conf", configuration(credentials, ports, join=join))
     _write_private(etc / "advanced.config", "[].\n")
     _write_private(etc / "enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
     return credentials
@@ -60,8 +60,8 @@ def file_variables(data_dir: Path) -> dict[str, str]:
     }
 
 
-def configuration(credentials: Credentials, ports: Ports) -> str:
-    """The node's rabbitmq.conf."""
+def configuration(credentials: Credentials, ports: Ports, *, join: str | None = None) -> str:
+    """The node's rabbitmq.conf; `join` names a node whose cluster it joins when it has no data yet."""
     lines = {
         "listeners.tcp.local": f"{LOOPBACK}:{ports.amqp}",
         "management.tcp.ip": LOOPBACK,
@@ -73,6 +73,11 @@ def configuration(credentials: Credentials, ports: Ports) -> str:
         "disk_free_limit.absolute": "50MB",
         "raft.wal_max_size_bytes": str(64 * 1024 * 1024),
     }
+    if join is not None:
+        lines["cluster_formation.peer_discovery_backend"] = "classic_config"
+        lines |= {
+            f"cluster_formation.classic_config.nodes.{n}": node for n, node in enumerate((join, credentials.node))
+        }
     return "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
@@ -83,6 +88,14 @@ def keep_credentials(path: Path) -> Credentials:
     new = Credentials(f"pullsync-{secrets.token_hex(4)}@localhost", _USER, secrets.token_urlsafe(24))
     _write_private(path, json.dumps(asdict(new), indent=2) + "\n")
     return new
+
+
+def give_identity(data_dir: Path, credentials: Credentials, cookie: str) -> None:
+    """Before its first start, makes a node a certain one: the nodes of a cluster share users and the Erlang cookie."""
+    home = data_dir / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    _write_private(home / ".erlang.cookie", cookie, mode=0o400)
+    _write_private(data_dir / "credentials.json", json.dumps(asdict(credentials), indent=2) + "\n")
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:

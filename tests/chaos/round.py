@@ -127,16 +127,8 @@ class Round:
         begun = time.monotonic()
         broken = await settling.settle()
         settled_s = time.monotonic() - begun
-        facts = await read_facts(self._world)
-        model = read_model(
-            [settings.journal for settings in self._world.settings.values()],
-            [self._world.folder / name / "client-data" / "captures.sqlite3" for name in self._world.references],
-        )
-        broken += checks.check(model, facts)
-        broken += checks.kept(self._traffic.accepted, model)
-        broken += [
-            Broken(invariant="services wait, resume, and stop when asked to", text=text) for text in self._world.ended
-        ]
+        model, facts, differences = await compare(self._world, self._traffic)
+        broken += differences
         self._print_table(model, facts, settled_s)
         say(broken_summary(broken, seed=self._options.seed, examples=_EXAMPLES))
         await self._print_stories(broken, model)
@@ -166,6 +158,18 @@ class Round:
         for key in keys[:_STORIES]:
             say("")
             say(await tell(key, model=model, world=self._world, injected=self._faults.injected))
+
+
+async def compare(world: World, traffic: Traffic) -> tuple[Model, Facts, list[Broken]]:
+    """What must be, what is, and where that differs, when nothing is under way any more."""
+    facts = await read_facts(world)
+    model = read_model(
+        [settings.journal for settings in world.settings.values()],
+        [world.folder / name / "client-data" / "captures.sqlite3" for name in world.references],
+    )
+    broken = [*checks.check(model, facts), *checks.kept(traffic.accepted, model)]
+    ended = "services wait, resume, and stop when asked to"
+    return model, facts, broken + [Broken(invariant=ended, text=text) for text in world.ended]
 
 
 def say(text: str) -> None:

@@ -1,6 +1,6 @@
 """`python -m tests.chaos.sabotage KIND SERVICE`: a service with a fault built in, to prove that the harness finds it.
 
-The services themselves have no such switch.
+The services themselves have no such switch. A sabotage that no longer finds what it changes ends its service.
 """
 
 from __future__ import annotations
@@ -9,18 +9,25 @@ import asyncio
 import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import asyncpg
+import httpx
 
 from services.ingest import app as ingest
 from services.ingest import consumers
 from services.ingest.consumers import CaptureBatches
+from services.puller import publisher
+from services.puller.publisher import BatchPublisher
 from shared import broker
-from shared.messages import AcknowledgeCaptures, CaptureBatch
+from shared.client_protocol import ACKNOWLEDGE_PATH
+from shared.messages import AcknowledgeCaptures, CaptureBatch, Pull
 
 _ONCE: Final = "ON CONFLICT (user_id, capture_id) DO NOTHING"
-_A_MOMENT_S: Final = 1.0
+_DISTINCT: Final = 'SELECT DISTINCT ON (user_id COLLATE "C", capture_id COLLATE "C") *'
+_A_MOMENT_S: Final = 3.0
+_TELL_S: Final = 3.0
 
 
 def acknowledge_early() -> None:
@@ -66,11 +73,15 @@ async def _tell(batches: CaptureBatches, batch: CaptureBatch) -> None:
 
 
 def store_twice() -> None:
-    """Ingest no longer sees that a capture is stored already."""
+    """Ingest no longer sees that a capture is stored already, or twice in one batch."""
     load_queries, migrate = vars(ingest)["load_queries"], vars(ingest)["migrate"]
 
     def load(package: str) -> dict[str, str]:
-        return {name: text.replace(_ONCE, "") for name, text in load_queries(package).items()}
+        queries: dict[str, str] = load_queries(package)
+        text = queries["store_captures"]
+        assert _ONCE in text
+        assert _DISTINCT in text
+        return queries | {"store_captures": text.replace(_ONCE, "").replace(_DISTINCT, "SELECT *")}
 
     async def migrate_and_forget(url: str, **options: Any) -> None:
         await migrate(url, **options)
@@ -81,21 +92,47 @@ def store_twice() -> None:
     vars(ingest).update(load_queries=load, migrate=migrate_and_forget)
 
 
+def tell_when_published() -> None:
+    """The puller itself tells a client that its captures are stored, as soon as RabbitMQ has confirmed to have them.
+
+    Told before the commit, but nothing is lost: RabbitMQ keeps what it has confirmed, and ingest stores it in the end.
+    """
+    add = BatchPublisher.add
+
+    async def add_and_tell(self: BatchPublisher, pull: Pull) -> None:
+        await add(self, pull)
+        if not pull.captures:
+            return
+        body = {"capture_ids": [capture.capture_id for capture in pull.captures]}
+        with suppress(httpx.HTTPError):
+            async with httpx.AsyncClient(timeout=_TELL_S, trust_env=False) as http:
+                await http.post(f"{pull.client_url}{ACKNOWLEDGE_PATH}", json=body)
+
+    vars(publisher)["BatchPublisher"].add = add_and_tell
+
+
 def publish_unconfirmed() -> None:
-    """Nobody waits until RabbitMQ has confirmed a message."""
+    """As above, but nobody waits until RabbitMQ has confirmed a message, so what it refuses is lost.
+
+    Without confirms alone, nothing is lost: a client keeps its captures until they are committed, and the next pull
+    brings them again. So this takes away both, and `tell_when_published` shows what each does: it differs from this in
+    nothing but the confirms.
+    """
     channel = vars(broker)["Channel"]
 
     def unconfirmed(**options: Any) -> object:
         return channel(**{**options, "publisher_confirms": False, "on_return_raises": False})
 
     vars(broker).update(Channel=unconfirmed)
+    tell_when_published()
 
 
 SABOTAGES: Final[Mapping[str, tuple[Callable[[], None], Sequence[str]]]] = {
     "acknowledge-early": (acknowledge_early, ("ingest",)),
     "store-later": (store_later, ("ingest",)),
     "store-twice": (store_twice, ("ingest",)),
-    "publish-unconfirmed": (publish_unconfirmed, ("registry", "puller", "ingest")),
+    "tell-when-published": (tell_when_published, ("puller",)),
+    "publish-unconfirmed": (publish_unconfirmed, ("puller",)),
 }
 """What each does, and to which services."""
 

@@ -6,11 +6,13 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -23,6 +25,7 @@ from dev.servers.postgres import PostgresServer
 from dev.servers.process import ManagedProcess, describe_exit
 from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import CHECKOUT, Stack
+from tests.chaos.cluster import Cluster
 from tests.chaos.plan import Fault
 from tests.chaos.proxy import Link
 from tests.chaos.sabotage import programs
@@ -70,11 +73,13 @@ class World:
     After `close` nothing runs, and nothing can be started any more.
     """
 
-    def __init__(self, folder: Path, *, seed: int, size: Size, sabotage: str | None = None) -> None:
+    def __init__(self, folder: Path, *, seed: int, size: Size, sabotage: str | None = None, nodes: int = 1) -> None:
+        """With a RabbitMQ of so many nodes, and a fault built into a service, if that is wanted."""
         self.folder = folder
         self.size = size
         self.postgres = PostgresServer(folder / "postgres")
-        self.rabbitmq = RabbitMQNode(folder / "rabbitmq")
+        where = folder / "rabbitmq"
+        self.rabbitmq = RabbitMQNode(where) if nodes == 1 else Cluster(where, nodes)
         self.links: dict[str, Link] = {}
         self.ended: list[str] = []
         """Services that ended by themselves, or not well when they were asked to; and how."""
@@ -117,7 +122,8 @@ class World:
     async def _make_stack(self) -> Stack:
         """With all that goes between two parts by way of a link."""
         ports = {name: free_port() for name in REGISTRIES}
-        await self._link("broker", [self.rabbitmq.ports.amqp])
+        nodes = self.rabbitmq.nodes if isinstance(self.rabbitmq, Cluster) else [self.rabbitmq]
+        await self._link("broker", [node.ports.amqp for node in nodes])
         await self._link("registry_db", [self.postgres.port])
         await self._link("ingest_db", [self.postgres.port])
         await self._link("registry", list(ports.values()))
@@ -155,7 +161,7 @@ class World:
         """In order. That it does not end by itself, and well, is noted."""
         await self.run(name, lambda: self.stack.stop(name))
         returncode = self.stack.returncode(name)
-        if returncode != 0:
+        if returncode not in {0, -signal.SIGTERM}:  # it may not have listened to signals yet
             self.ended.append(
                 f"{name}, asked to stop: {describe_exit(returncode)}\n{_last_lines(self.stack.log_tail(name))}"
             )
@@ -224,6 +230,14 @@ class World:
             self._clients[name] = self._client_process(self.settings[name])
             await self.start_clients(name)
         await self.start_services(*self.references)
+
+    async def stop_making(self) -> None:
+        """Kill the simulated clients and start them again as ones that make nothing more, and behave."""
+        for name, settings in self.settings.items():
+            await self.kill_clients(name)
+            self.settings[name] = replace(settings, make_until=time.time())
+            self._clients[name] = self._client_process(self.settings[name])
+            await self.start_clients(name)
 
     def _client_process(self, settings: Settings) -> ManagedProcess:
         return ManagedProcess(
