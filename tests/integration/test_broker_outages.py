@@ -480,13 +480,23 @@ async def test_a_stopped_and_started_application_is_found_again(node: RabbitMQNo
         await service.serves()
 
 
-async def test_an_alarm_blocks_publishing_and_passes(node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without memory RabbitMQ confirms nothing: publishing times out, the service is not ready; then all goes on."""
+@pytest.mark.parametrize(
+    ("alarm", "over"),
+    [
+        (("set_vm_memory_high_watermark", "0.0000001"), ("set_vm_memory_high_watermark", "0.4")),
+        (("set_disk_free_limit", "900000GB"), ("set_disk_free_limit", "1MB")),
+    ],
+    ids=["memory", "disk"],
+)
+async def test_an_alarm_blocks_publishing_and_passes(
+    node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch, alarm: tuple[str, str], over: tuple[str, str]
+) -> None:
+    """Without memory or disk nothing is confirmed: publishing times out, the service is not ready; then it goes on."""
     monkeypatch.setattr(shared.broker, "PUBLISH_TIMEOUT_S", 1.0)
     async with running(node.url) as service:
         await service.serves()
         try:
-            await asyncio.to_thread(node.rabbitmqctl, "set_vm_memory_high_watermark", "0.0000001")
+            await asyncio.to_thread(node.rabbitmqctl, *alarm)
 
             async def blocked() -> bool:
                 try:
@@ -498,7 +508,7 @@ async def test_an_alarm_blocks_publishing_and_passes(node: RabbitMQNode, monkeyp
             await eventually(blocked)
             await eventually(service.not_ready)
         finally:
-            await asyncio.to_thread(node.rabbitmqctl, "set_vm_memory_high_watermark", "0.4")
+            await asyncio.to_thread(node.rabbitmqctl, *over)
         await eventually(service.ready)
         await service.serves()
 
