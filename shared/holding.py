@@ -9,8 +9,7 @@
 from __future__ import annotations
 
 import asyncio
-import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from random import SystemRandom
 from typing import Any, Final
 
@@ -20,6 +19,7 @@ from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, RejectMessage
 from pydantic import ValidationError
 
+from shared.copies import reborn
 from shared.database import TRANSIENT
 from shared.errors import TransientError
 from shared.tasks import is_cancelled
@@ -35,7 +35,6 @@ HELD_AT_MOST_S: Final = 1_200.0
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 30.0
 _COPY_TIMEOUT_S: Final = 10.0
-_OF_ITS_PAST: Final = re.compile(r"x-death|x-(first|last)-death-.*|x-(delivery|acquired)-count|CC|BCC")
 
 log = structlog.get_logger()
 
@@ -181,29 +180,3 @@ class GiveBack(BaseMiddleware[Any, Any]):
         broker = self.context.get_local("broker")
         async with asyncio.timeout(_COPY_TIMEOUT_S):
             await broker.publish(reborn(raw), routing_key=queue, mandatory=True, persist=True)
-
-
-def reborn(message: aio_pika.abc.AbstractIncomingMessage) -> aio_pika.Message:
-    """A copy that RabbitMQ takes for new: without its deaths, deliveries, expiry, and its user."""
-    return aio_pika.Message(
-        message.body,
-        headers=_without_past(message.headers),
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        priority=message.priority,
-        correlation_id=message.correlation_id,
-        message_id=message.message_id,
-        timestamp=message.timestamp,
-        type=message.type,
-        app_id=message.app_id,
-    )
-
-
-def _without_past(headers: Mapping[str, Any]) -> dict[str, Any]:
-    """Text that is no UTF-8 is read as bytes, which can only be sent as a byte array."""
-    return {
-        name: bytearray(value) if isinstance(value, bytes) else value
-        for name, value in headers.items()
-        if not _OF_ITS_PAST.fullmatch(name)
-    }

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
-from fastapi import FastAPI
+import asyncpg
+from fastapi import APIRouter, FastAPI
 
 from services.registry.api.openapi import describe, operation_id
 from services.registry.api.problems import install_error_handlers
@@ -36,7 +38,7 @@ from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
 from services.registry.statistics import Statistics
-from shared.broker import Publisher, make_broker
+from shared.broker import Publisher, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
 from shared.health import Health
@@ -55,43 +57,43 @@ _HEALTH_BYTES = 64 * 1024
 _POOL_SIZE = 10
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Servers:
+    """What the registry talks to; not yet connected."""
+
+    pool: asyncpg.Pool
+    queries: Mapping[str, str]
+    broker: ServiceBroker
+    connection: BrokerConnection
+    http: ClientHttp
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Work:
+    """What goes on beside the requests."""
+
+    schedule: Schedule
+    leases: Leases
+    dispatcher: Dispatcher
+    cleanup: Cleanup
+
+
 def build_app(settings: RegistrySettings) -> FastAPI:
     """The registry, not yet connected to anything. Its lifespan migrates the schema, then connects."""
-    queries = load_queries("services.registry")
-    pool = make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE)
-    broker = make_broker(settings.rabbitmq_url, service="registry")
-    connection = BrokerConnection(broker, consumed=(PULL_SETTLED,))
-    http = ClientHttp(
-        policy=OutboundPolicy(networks=settings.pull_sync_networks),
-        timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
-        body_limit_bytes=_HEALTH_BYTES,
-    )
-    clients = Clients(pool=pool, queries=queries)
-    schedule = Schedule(pool=pool, queries=queries)
-    captures = Captures(pool=pool, queries=queries)
-    leases = Leases(pool=pool, queries=queries, in_flight=settings.pull_sync_in_flight, times=_lease_times(settings))
-    dispatcher = Dispatcher(leases=leases, publisher=Publisher(broker))
-    cleanup = Cleanup(
-        pool=pool,
-        queries=queries,
-        interval=timedelta(seconds=settings.pull_sync_cleanup_interval),
-        silence=_silence_limits(settings),
-    )
-    statistics = Statistics(pool=pool, queries=queries)
-    runs = Runs(pool=pool, queries=queries)
-    nudges = Nudges(pool=pool, queries=queries, spacing=timedelta(seconds=settings.pull_sync_nudge_spacing))
-    SettledPulls(leases=leases, dispatcher=dispatcher).subscribe(broker)
+    servers = _servers(settings)
+    work = _work(settings, servers)
+    SettledPulls(leases=work.leases, dispatcher=work.dispatcher).subscribe(servers.broker)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
-            await stack.enter_async_context(pool)
-            await patiently(partial(schedule.ensure, settings.pull_sync_interval))
-            await stack.enter_async_context(http)
-            await stack.enter_async_context(connection.running())
-            await stack.enter_async_context(running("dispatcher", dispatcher.run))
-            await stack.enter_async_context(running("cleanup", cleanup.run))
+            await stack.enter_async_context(servers.pool)
+            await patiently(partial(work.schedule.ensure, settings.pull_sync_interval))
+            await stack.enter_async_context(servers.http)
+            await stack.enter_async_context(servers.connection.running())
+            await stack.enter_async_context(running("dispatcher", work.dispatcher.run))
+            await stack.enter_async_context(running("cleanup", work.cleanup.run))
             yield
 
     app = FastAPI(
@@ -102,26 +104,69 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     install_error_handlers(app)
-    health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
-    for routes in (
-        ClientRoutes(clients=clients, nudges=nudges, dispatcher=dispatcher, probe=ClientProbe(http=http)),
-        StatusRoutes(clients=clients, schedule=schedule, statistics=statistics),
-        SyncRoutes(runs=runs, dispatcher=dispatcher),
-        RunRoutes(runs=runs),
-        SchedulerRoutes(
-            schedule=schedule,
-            statistics=statistics,
-            cleanup=cleanup,
-            cleanup_interval_s=settings.pull_sync_cleanup_interval,
-        ),
-        ClaimRoutes(leases=leases),
-        RankingRoutes(captures=captures),
-        QuarantineRoutes(quarantine=Quarantine(pool=pool, queries=queries, publisher=Publisher(broker))),
-        DeadLetterRoutes(dead_letters=DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)),
-        SystemRoutes(statistics=statistics, captures=captures, health=health),
-    ):
-        app.include_router(routes.router())
+    for router in _routers(settings, servers, work):
+        app.include_router(router)
     return describe(app)
+
+
+def _servers(settings: RegistrySettings) -> _Servers:
+    broker = make_broker(settings.rabbitmq_url, service="registry")
+    return _Servers(
+        pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE),
+        queries=load_queries("services.registry"),
+        broker=broker,
+        connection=BrokerConnection(broker, consumed=(PULL_SETTLED,)),
+        http=ClientHttp(
+            policy=OutboundPolicy(networks=settings.pull_sync_networks),
+            timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
+            body_limit_bytes=_HEALTH_BYTES,
+        ),
+    )
+
+
+def _work(settings: RegistrySettings, servers: _Servers) -> _Work:
+    pool, queries = servers.pool, servers.queries
+    leases = Leases(pool=pool, queries=queries, in_flight=settings.pull_sync_in_flight, times=_lease_times(settings))
+    return _Work(
+        schedule=Schedule(pool=pool, queries=queries),
+        leases=leases,
+        dispatcher=Dispatcher(leases=leases, publisher=Publisher(servers.broker)),
+        cleanup=Cleanup(
+            pool=pool,
+            queries=queries,
+            interval=timedelta(seconds=settings.pull_sync_cleanup_interval),
+            silence=_silence_limits(settings),
+        ),
+    )
+
+
+def _routers(settings: RegistrySettings, servers: _Servers, work: _Work) -> Iterator[APIRouter]:
+    pool, queries, dispatcher, schedule = servers.pool, servers.queries, work.dispatcher, work.schedule
+    clients = Clients(pool=pool, queries=queries)
+    captures = Captures(pool=pool, queries=queries)
+    statistics = Statistics(pool=pool, queries=queries)
+    runs = Runs(pool=pool, queries=queries)
+    nudges = Nudges(pool=pool, queries=queries, spacing=timedelta(seconds=settings.pull_sync_nudge_spacing))
+    quarantine = Quarantine(pool=pool, queries=queries, publisher=Publisher(servers.broker))
+    dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)
+    health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
+    yield ClientRoutes(
+        clients=clients, nudges=nudges, dispatcher=dispatcher, probe=ClientProbe(http=servers.http)
+    ).router()
+    yield StatusRoutes(clients=clients, schedule=schedule, statistics=statistics).router()
+    yield SyncRoutes(runs=runs, dispatcher=dispatcher).router()
+    yield RunRoutes(runs=runs).router()
+    yield SchedulerRoutes(
+        schedule=schedule,
+        statistics=statistics,
+        cleanup=work.cleanup,
+        cleanup_interval_s=settings.pull_sync_cleanup_interval,
+    ).router()
+    yield ClaimRoutes(leases=work.leases).router()
+    yield RankingRoutes(captures=captures).router()
+    yield QuarantineRoutes(quarantine=quarantine).router()
+    yield DeadLetterRoutes(dead_letters=dead_letters).router()
+    yield SystemRoutes(statistics=statistics, captures=captures, health=health).router()
 
 
 def _lease_times(settings: RegistrySettings) -> LeaseTimes:

@@ -170,7 +170,7 @@ class Run(BaseModel):
     deleted: int
     """Of a complete run, over all clients: see RunClient."""
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator] # mypy knows no decorated properties
     @property
     def state(self) -> RunState:
         """Whether it goes on."""
@@ -178,13 +178,13 @@ class Run(BaseModel):
             return "running"
         return "cancelled" if self.cancelled else "finished"
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator] # mypy knows no decorated properties
     @property
     def rate_per_s(self) -> float:
         """Clients settled each second, on the average so far."""
         return round(self.settled / self.elapsed_s, 3) if self.elapsed_s > 0 else 0.0
 
-    @computed_field  # type: ignore[prop-decorator]
+    @computed_field  # type: ignore[prop-decorator] # mypy knows no decorated properties
     @property
     def time_left_s(self) -> float | None:
         """How long it takes yet at that rate; null as long as nothing can be said."""

@@ -75,13 +75,17 @@ class Service:
         """One message for itself, which may take some tries."""
 
         async def confirmed() -> bool:
-            try:
-                await self.publisher.publish(NOTHING, routing_key=PULL_SETTLED.routing())
-            except PublishError:
-                return False
-            return True
+            return not await self.is_refused()
 
         await eventually(confirmed)
+
+    async def is_refused(self) -> bool:
+        """Whether RabbitMQ does not take a message for itself now."""
+        try:
+            await self.publisher.publish(NOTHING, routing_key=PULL_SETTLED.routing())
+        except PublishError:
+            return True
+        return False
 
     async def serves(self) -> None:
         """A message that is published now is handled."""
@@ -254,14 +258,7 @@ async def test_a_full_queue_refuses_the_copy_and_the_message_is_held_on(
         policy = {"pattern": f"^{PULL_SETTLED.name}$", "definition": {"max-length": 1}, "apply-to": "queues"}
         (await api.put(f"/api/policies/{vhost}/full", json=policy)).raise_for_status()
 
-        async def refused() -> bool:
-            try:
-                await service.publisher.publish(NOTHING, routing_key=PULL_SETTLED.routing())
-            except PublishError:
-                return True
-            return False
-
-        await eventually(refused)
+        await eventually(service.is_refused)
         before = service.tries
 
         async def tried_on() -> bool:
@@ -498,14 +495,7 @@ async def test_an_alarm_blocks_publishing_and_passes(
         try:
             await asyncio.to_thread(node.rabbitmqctl, *alarm)
 
-            async def blocked() -> bool:
-                try:
-                    await service.publisher.publish(NOTHING, routing_key=PULL_SETTLED.routing())
-                except PublishError:
-                    return True
-                return False
-
-            await eventually(blocked)
+            await eventually(service.is_refused)
             await eventually(service.not_ready)
         finally:
             await asyncio.to_thread(node.rabbitmqctl, *over)
@@ -520,14 +510,7 @@ async def test_a_service_stops_in_an_alarm(node: RabbitMQNode, monkeypatch: pyte
         async with running(node.url) as service:
             await asyncio.to_thread(node.rabbitmqctl, "set_vm_memory_high_watermark", "0.0000001")
 
-            async def blocked() -> bool:
-                try:
-                    await service.publisher.publish(NOTHING, routing_key=PULL_SETTLED.routing())
-                except PublishError:
-                    return True
-                return False
-
-            await eventually(blocked)
+            await eventually(service.is_refused)
     finally:
         await asyncio.to_thread(node.rabbitmqctl, "set_vm_memory_high_watermark", "0.4")
 

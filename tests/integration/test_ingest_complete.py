@@ -94,7 +94,8 @@ async def test_a_removal_that_is_deleted_gives_the_holding_back(ingest: Ingest) 
 async def test_the_last_of_what_remains_decides(
     ingest: Ingest,
     remaining: list[PulledCapture],
-    removed: bool,  # noqa: FBT001
+    *,
+    removed: bool,
 ) -> None:
     """As if the deleted capture, which came last, had never been stored."""
     await ingest.have(*remaining, capture("z", second=7, removed=removed))
@@ -103,7 +104,7 @@ async def test_the_last_of_what_remains_decides(
 
 
 @pytest.mark.parametrize("delete", [False, True])
-async def test_only_the_range_of_the_page_is_compared(ingest: Ingest, delete: bool) -> None:  # noqa: FBT001
+async def test_only_the_range_of_the_page_is_compared(ingest: Ingest, *, delete: bool) -> None:
     """Behind its begin, up to and with its end, by bytes."""
     every = ["A", "a", "b", "c", "\u20ac", "\U0001f600"]
     await ingest.have(*map(capture, every))

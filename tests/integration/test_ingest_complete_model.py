@@ -181,7 +181,7 @@ def columns(user: str, *captures: PulledCapture) -> list[Sequence[Any]]:
 
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("second", [0, 2], ids=["older", "newer"])
-async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, second: int, removed: bool) -> None:  # noqa: FBT001
+async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, second: int, *, removed: bool) -> None:
     """It waits for the writer, and its holding is then the writer's, whether that had changed it or not."""
     old, new = capture("a", 25, 1), capture("b", 25, second, removed=removed)
     await ingest.have(old)
@@ -204,7 +204,8 @@ async def test_a_writer_sees_what_a_deletion_before_it_left(
     ingest: Ingest,
     new_id: str,
     second: int,
-    removed: bool,  # noqa: FBT001
+    *,
+    removed: bool,
 ) -> None:
     """It waits for the deletion, and its captures are then stored as if the others had never been."""
     old, new = capture("a", 25, 1), capture(new_id, 25, second, removed=removed)

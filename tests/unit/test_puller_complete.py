@@ -109,7 +109,7 @@ def test_everything_is_one_page_in_order() -> None:
 @pytest.mark.parametrize(
     ("said", "told"), [(True, False), (False, True), (None, True), ("true", True), (1, True), (0, True), ("-", True)]
 )
-def test_only_what_is_surely_synced_is_not_told_again(said: object, told: bool) -> None:  # noqa: FBT001
+def test_only_what_is_surely_synced_is_not_told_again(said: object, *, told: bool) -> None:
     """Of captures and of what can't be read alike; without a word about it, it is pending."""
     good, bad = capture("good", synced=said), capture("bad", synced=said, pokemon_id=0)
     if said == "-":
@@ -287,7 +287,8 @@ def test_the_pages_are_what_the_client_has(
     items: list[Any],
     limit: int,
     paging: int | None,
-    inclusive: bool,  # noqa: FBT001
+    *,
+    inclusive: bool,
 ) -> None:
     """Of clients that page, by any size and from the last id or behind it, and of those that do not, in any order."""
     named = {each["capture_id"] for each in items if isinstance(each, dict) and is_id(each.get("capture_id"))}

@@ -380,8 +380,12 @@ ITEMS: Final = JSON | st.fixed_dictionaries(
 
 
 @settings(max_examples=400, deadline=None)
-@given(st.lists(ITEMS, max_size=6), st.none() | st.integers(min_value=0, max_value=2**53), st.booleans())
-def test_arbitrary_items_are_all_kept(items: list[Any], pending: int | None, ascii_only: bool) -> None:  # noqa: FBT001
+@given(
+    items=st.lists(ITEMS, max_size=6),
+    pending=st.none() | st.integers(min_value=0, max_value=2**53),
+    ascii_only=st.booleans(),
+)
+def test_arbitrary_items_are_all_kept(*, items: list[Any], pending: int | None, ascii_only: bool) -> None:
     """Each item is a capture or unreadable; every id that can be sent is there; ingest reads what was published."""
     text = json.dumps({"user_id": OWNER, "captures": items, "total_pending": pending}, ensure_ascii=ascii_only)
     page = read_page(text.encode(errors="replace"), owner=OWNER)

@@ -14,7 +14,6 @@ How that is done was measured on RabbitMQ 3.10 and 4.0; other ways fail on one o
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final, Generic, TypeVar
@@ -25,9 +24,9 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.exceptions import ChannelLockedResource
 from faststream.rabbit import RabbitQueue
-from pamqp.common import FieldValue
 
 from services.registry.errors import UnavailableError
+from shared.copies import reborn
 from shared.topology import EXCHANGE, dead_letter_queue
 
 OLDEST: Final = 100
@@ -41,8 +40,6 @@ _IDLE_S: Final = 1.0
 _GIVE_BACK_S: Final = 5.0
 _GIVE_BACK_PAUSE_S: Final = 0.01
 _AWAY: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
-# CC and BCC were served when it was published first.
-_OF_ITS_PAST: Final = re.compile(r"x-death|x-(first|last)-death-.*|x-(delivery|acquired)-count|CC|BCC")
 
 log = structlog.get_logger()
 
@@ -167,7 +164,7 @@ class OpenQueue:
         """
         # The channel of the lock publishes, so that closing the holding one disturbs nothing.
         exchange = await self._channel.get_exchange(EXCHANGE.name, ensure=False)
-        await exchange.publish(_reborn(message), self._queue.routing_key, mandatory=True, timeout=_ANSWER_S)
+        await exchange.publish(reborn(message), self._queue.routing_key, mandatory=True, timeout=_ANSWER_S)
         await message.ack()
 
     async def _give_back(self, channel: AbstractChannel, taking: _Taking[KeptT]) -> None:
@@ -215,29 +212,6 @@ class _Taking(Generic[KeptT]):
             if self._taken == before:
                 return False
         return True
-
-
-def _reborn(message: AbstractIncomingMessage) -> aio_pika.Message:
-    """A copy that RabbitMQ takes for new."""
-    return aio_pika.Message(
-        message.body,
-        headers={name: _sendable(value) for name, value in message.headers.items() if not _OF_ITS_PAST.fullmatch(name)},
-        content_type=message.content_type,
-        content_encoding=message.content_encoding,
-        delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-        priority=message.priority,
-        correlation_id=message.correlation_id,
-        reply_to=message.reply_to,
-        message_id=message.message_id,
-        timestamp=message.timestamp,
-        type=message.type,
-        app_id=message.app_id,
-    )
-
-
-def _sendable(value: FieldValue) -> FieldValue:
-    """Text that is no UTF-8 is read as bytes, which can only be sent as a byte array."""
-    return bytearray(value) if isinstance(value, bytes) else value
 
 
 async def _ready(channel: AbstractChannel, name: str) -> int:

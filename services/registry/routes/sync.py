@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
@@ -80,9 +80,11 @@ class SyncRoutes:
     def router(self) -> APIRouter:
         """To be included by the app."""
         router = APIRouter(prefix="/api/v1/pull-sync", tags=["sync"])
-        still_running = {202: {"model": Started, "description": "Not finished yet; the run goes on."}}
-        router.post("/sync-all", response_model=SyncResult, responses=still_running)(self.sync_all)  # type: ignore[arg-type]
-        router.post("/sync-recent", response_model=SyncResult, responses=still_running)(self.sync_recent)  # type: ignore[arg-type]
+        still_running: dict[int | str, dict[str, Any]] = {
+            202: {"model": Started, "description": "Not finished yet; the run goes on."}
+        }
+        router.post("/sync-all", response_model=SyncResult, responses=still_running)(self.sync_all)
+        router.post("/sync-recent", response_model=SyncResult, responses=still_running)(self.sync_recent)
         router.post("/sync-all-background")(self.sync_in_background)
         router.post("/sync-complete-state", status_code=202)(self.sync_complete_state)
         return router

@@ -90,9 +90,11 @@ class SystemRoutes:
         router.get("/")(self.welcome)
         router.get("/health")(self.live)
         router.get("/api/v1/admin/database-status")(self.database_status)
-        not_ready = {503: {"model": Readiness, "description": "Something is missing: `checks` tells what."}}
+        not_ready: dict[int | str, dict[str, Any]] = {
+            503: {"model": Readiness, "description": "Something is missing: `checks` tells what."}
+        }
         router.get("/health/live", response_model=Alive, name="alive")(self._health.live)
-        router.get("/health/ready", response_model=Readiness, responses=not_ready)(self._health.ready)  # type: ignore[arg-type]
+        router.get("/health/ready", response_model=Readiness, responses=not_ready)(self._health.ready)
         router.routes.extend(self._health.routes())  # these answer to HEAD, too
         return router
 
