@@ -8,7 +8,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 import structlog
-from aio_pika.exceptions import ChannelPreconditionFailed
+from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
 from pydantic_core import to_json
 from yarl import URL
@@ -41,6 +41,8 @@ class ServiceBroker(RabbitBroker):
 
     holding: Holding
     outages: Outages
+    refused: asyncio.Event
+    """Set when RabbitMQ refuses a message; cleared by whoever does something about it."""
 
 
 class Outages:
@@ -91,7 +93,7 @@ def make_broker(url: str, *, service: str) -> ServiceBroker:
         logger=None,
         apply_types=False,
     )
-    broker.holding, broker.outages = holding, outages
+    broker.holding, broker.outages, broker.refused = holding, outages, asyncio.Event()
     return broker
 
 
@@ -107,7 +109,7 @@ def decoder(model: type[MessageT]) -> Callable[[RabbitMessage], MessageT]:
 class Publisher:
     """Publishes messages persistently; when `publish` returns, RabbitMQ has confirmed that it keeps the message."""
 
-    def __init__(self, broker: RabbitBroker) -> None:
+    def __init__(self, broker: ServiceBroker) -> None:
         self._broker = broker
 
     async def publish(self, message: Message, *, routing_key: str) -> None:
@@ -130,6 +132,8 @@ class Publisher:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
+            if isinstance(error, DeliveryError):
+                self._broker.refused.set()
             # aio-pika raises RuntimeError, AttributeError and others beside its own while a connection is coming back.
             text = f"{type(message).__name__} was not confirmed: {type(error).__name__}: {error}"
             raise PublishError(text) from error

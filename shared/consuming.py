@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final
@@ -23,6 +24,8 @@ _FORCE_S: Final = 3.0
 """aiormq waits 2 s for the answer to its farewell."""
 _ANSWER_S: Final = 1.0
 _WATCH_S: Final = 1.0
+_RENEW_S: Final = 5.0
+"""How long a channel on which RabbitMQ refused a message is kept, at least."""
 _DEAF_S: Final = 5.0
 """How long aio-pika may take to restore channels and consumers on a connection that is up."""
 
@@ -100,9 +103,13 @@ class BrokerConnection:
 
     async def _deaf(self) -> None:
         """Return when consumers are missing for `_DEAF_S`, although the connection is up."""
-        deaf_s = 0.0
+        deaf_s, renew_at = 0.0, 0.0
         while deaf_s < _DEAF_S:
             await asyncio.sleep(_WATCH_S)
+            now = time.monotonic()
+            if now >= renew_at and self._broker.refused.is_set():
+                await self._renew_channel()
+                renew_at = now + _RENEW_S
             if await self._consumes():
                 deaf_s = 0.0
                 self._broker.outages.over()
@@ -110,6 +117,17 @@ class BrokerConnection:
                 deaf_s += _WATCH_S
             else:
                 deaf_s = 0.0
+
+    async def _renew_channel(self) -> None:
+        """Publish on a fresh channel from now on.
+
+        RabbitMQ 3.10 refuses all that comes on a channel whose first message met a queue with a dead leader, also when
+        the queue has another one. What is on its way on the channel counts as not confirmed, and is published again.
+        """
+        self._broker.refused.clear()
+        if self._publishing is not None and self._is_connected():
+            underlay = await self._publishing.get_underlay_channel()
+            await _ends(underlay.close(), within_s=_ANSWER_S)  # aio-pika opens another one by itself
 
     async def _close(self) -> None:
         """Give back what is held, wait for what is in hand, and close; by force when RabbitMQ does not answer."""

@@ -13,6 +13,7 @@ import asyncpg
 import httpx
 
 from dev.servers.errors import DevError
+from shared.client_protocol import STATS_PATH
 from shared.topology import WORK_QUEUES
 from tests.chaos.checks import Broken
 from tests.chaos.journal import Counts, count
@@ -70,10 +71,22 @@ class Settling:
         """What is not told is found by the check against the model."""
 
         async def told() -> bool:
-            return counts(self._world).pending == 0
+            return counts(self._world).pending == 0 and await self._references_told()
 
         await self._within(self._deadlines.told_s, told, lambda: "waiting until every client is told")
         return []
+
+    async def _references_told(self) -> bool:
+        async with httpx.AsyncClient(timeout=_HTTP_TIMEOUT_S, trust_env=False) as http:
+            for name in self._world.references:
+                try:
+                    stats = await http.get(f"{self._world.stack.url(name)}{STATS_PATH}")
+                    pending = stats.raise_for_status().json()["pending_sync"]
+                except httpx.HTTPError:
+                    return False
+                if pending:
+                    return False
+        return True
 
     async def _all_quiet(self) -> list[Broken]:
         """With an interval of a day nothing falls due any more, but for what was lost on the way."""
