@@ -15,7 +15,6 @@ import asyncpg
 import httpx
 import pytest
 from aio_pika.abc import AbstractChannel
-from faststream.rabbit import RabbitBroker
 from pydantic_core import to_json
 
 import shared.holding
@@ -28,7 +27,7 @@ from services.ingest.consumers import CaptureBatches
 from services.ingest.settings import IngestSettings
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.broker import Publisher, PublishError, make_broker
+from shared.broker import Publisher, PublishError, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import make_pool
 from shared.messages import (
@@ -303,7 +302,7 @@ async def test_a_message_that_always_fails_is_put_aside_in_the_end(broker_url: s
 
 
 @asynccontextmanager
-async def connected(broker_url: str) -> AsyncIterator[RabbitBroker]:
+async def connected(broker_url: str) -> AsyncIterator[ServiceBroker]:
     """A broker of our own with all queues, which consumes nothing."""
     broker = make_broker(broker_url, service="test")
     connection = BrokerConnection(broker, consumed=())
