@@ -8,7 +8,7 @@ SEED ?=
 SECONDS ?= 180
 export CLIENTS
 
-.PHONY: help install up demo test chaos lint format docs lock clean
+.PHONY: help install up demo test chaos bench lint format docs lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,6 +28,9 @@ test: install ## Run all tests against real servers. ARGS="-k ranking" passes op
 chaos: install ## Kill, cut and stall everything, and check that nothing is lost. ROUNDS=1 SEED=by chance SECONDS=180
 	@exec $(PYTHON_RUN) -m tests.chaos --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+bench: install ## Measure, against what else one would use. ONLY="ingest polls" for parts, QUICK=1 for 3 minutes, RUNS=5
+	@exec $(PYTHON_RUN) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(RUNS),--runs $(RUNS))
+
 lint: install ## Check style and types.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
@@ -44,6 +47,8 @@ lock: ## Compile the requirements files anew, with hashes (needs uv).
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --group dev -c requirements.txt \
 		pyproject.toml -o requirements-dev.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header benchmarks/requirements.in \
+		-o benchmarks/requirements.txt
 
 clean: install ## Remove the data of `make up` (.local/).
 	@exec $(PYTHON_RUN) -m dev.up clean

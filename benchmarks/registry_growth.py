@@ -1,38 +1,35 @@
-"""How the time of the registry's answers grows with its clients: `python -m benchmarks.registry_growth`.
+"""How the time of the registry's answers grows with its clients.
 
-One registry for each number of clients, all of them over the same private servers; each round asks every one of them
-the same, in turn, so that what disturbs the machine disturbs all. A figure is the median over the rounds, against that
-with the fewest clients.
+One registry for each number of clients, all of them over the same servers; each round asks every one of them the same,
+in turn, so that what disturbs the machine disturbs all. A figure is the time with many clients against that with few.
 """
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import logging
+import secrets
 import statistics
-import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 import asyncpg
 import httpx
 import structlog
 
+from benchmarks.figures import Figure, at_most
+from benchmarks.place import Servers
+from benchmarks.plan import Plan, progress
 from dev.database import create_database
-from dev.servers.install import ensure_rabbitmq_server
-from dev.servers.postgres import PostgresServer
-from dev.servers.rabbitmq import RabbitMQNode
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
 from shared.claims import CLAIMS_PATH
 
 PULL_SYNC: Final = "/api/v1/pull-sync"
 CLAIM: Final = 500
+_ROUNDS: Final = 20
 _WARM_UP: Final = 3
 """Rounds that fill caches, and are not counted."""
 
@@ -107,39 +104,32 @@ MEASURED: Final[dict[str, tuple[Step, Step]]] = {
 }
 
 
-def main() -> None:
-    """Run it, and print the table."""
-    parser = argparse.ArgumentParser(prog="benchmarks.registry_growth", description=__doc__)
-    parser.add_argument("--clients", type=int, nargs="+", default=[1_000, 10_000, 100_000])
-    parser.add_argument("--rounds", type=int, default=40)
-    arguments = parser.parse_args()
+async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
+    """Each answer's median over many rounds, in several runs."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="pullsync-bench-")))
-        ensure_rabbitmq_server()
-        postgres = stack.enter_context(PostgresServer(folder / "postgres"))
-        rabbitmq = stack.enter_context(RabbitMQNode(folder / "rabbitmq"))
-        asyncio.run(_measure(postgres.url, rabbitmq.url, sorted(arguments.clients), arguments.rounds))
-
-
-async def _measure(postgres_url: str, rabbitmq_url: str, sizes: list[int], rounds: int) -> None:
+    sizes = [1_000, 10_000, 100_000] if plan.quick else [1_000, 100_000, 1_000_000]
+    figures = []
     async with AsyncExitStack() as stack:
         registries = []
         for clients in sizes:
-            print(f"registering {clients:,} clients ...", flush=True)
-            registries.append(await stack.enter_async_context(_registry(postgres_url, rabbitmq_url, clients)))
-        print(f"\nmilliseconds, median of {rounds} (10th to 90th percentile); ratio to {sizes[0]:,} clients\n")
-        print(f"| {'':20} | " + " | ".join(f"{clients:>24,}" for clients in sizes) + " |", flush=True)
+            progress(f"registry growth: registering {clients:,} clients")
+            registries.append(await stack.enter_async_context(_registry(servers, clients)))
         for name, (step, after) in MEASURED.items():
-            times = await _rounds(registries, step, after, rounds)
-            cells = [_cell(mine, times[0]) for mine in times]
-            print(f"| {name:20} | " + " | ".join(f"{cell:>24}" for cell in cells) + " |", flush=True)
+            runs = [await _rounds(registries, step, after) for _ in range(plan.runs)]
+            for number, clients in enumerate(sizes[1:], start=1):
+                ratios = [medians[number] / medians[0] for medians in runs]
+                what = f"{name}: time with {clients:,} clients / with {sizes[0]:,}"
+                figures.append(Figure(what=what, runs=ratios, goal=at_most(2)))
+            figures.append(Figure(what=f"{name}, {sizes[-1]:,} clients (ms)", runs=[run[-1] for run in runs]))
+            progress(f"registry growth: {name}")
+    return figures
 
 
-async def _rounds(registries: list[Registry], step: Step, after: Step, rounds: int) -> list[list[float]]:
+async def _rounds(registries: list[Registry], step: Step, after: Step) -> list[float]:
+    """The median of each registry's times, in milliseconds."""
     times: list[list[float]] = [[] for _ in registries]
-    for turn in range(rounds + _WARM_UP):
+    for turn in range(_ROUNDS + _WARM_UP):
         for registry, mine in zip(registries, times, strict=True):
             begun = time.perf_counter()
             await step(registry)
@@ -147,19 +137,14 @@ async def _rounds(registries: list[Registry], step: Step, after: Step, rounds: i
             await after(registry)
             if turn >= _WARM_UP:
                 mine.append(1000 * elapsed)
-    return times
-
-
-def _cell(times: list[float], base: list[float]) -> str:
-    tenths = statistics.quantiles(times, n=10)
-    ratio = statistics.median(times) / statistics.median(base)
-    return f"{statistics.median(times):.2f} ({tenths[0]:.1f}-{tenths[-1]:.1f}) x{ratio:.2f}"
+    return [statistics.median(mine) for mine in times]
 
 
 @asynccontextmanager
-async def _registry(postgres_url: str, rabbitmq_url: str, clients: int) -> AsyncIterator[Registry]:
-    database = await create_database(postgres_url, f"growth_{clients}", password="of a private server")
-    app = build_app(RegistrySettings(database_url=database.registry_url, rabbitmq_url=rabbitmq_url))
+async def _registry(servers: Servers, clients: int) -> AsyncIterator[Registry]:
+    name = f"growth_{clients}"
+    database = await create_database(servers.postgres.url, name, password=secrets.token_urlsafe(12))
+    app = build_app(RegistrySettings(database_url=database.registry_url, rabbitmq_url=servers.rabbitmq.url))
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
@@ -169,7 +154,3 @@ async def _registry(postgres_url: str, rabbitmq_url: str, clients: int) -> Async
         await pool.execute(CLIENTS, clients, timeout=600)
         await pool.execute("VACUUM ANALYZE registry.clients", timeout=600)
         yield Registry(clients=clients, http=http, pool=pool)
-
-
-if __name__ == "__main__":
-    main()

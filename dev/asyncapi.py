@@ -14,11 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
+import msgspec
 from faststream.rabbit import RabbitBroker, RabbitExchange, RabbitQueue
-from pydantic.json_schema import models_json_schema
 
 from dev.message_examples import EXAMPLES
 from services.registry.routes.system import VERSION
+from shared.encoding import encoded
+from shared.message_schemas import schemas_of
 from shared.messages import (
     AcknowledgeCaptures,
     CaptureBatch,
@@ -95,8 +97,6 @@ def document() -> Json:
     """The whole document, the same at each call."""
     recorder = _Recorder()
     asyncio.run(declare_topology(cast("RabbitBroker", recorder), consumed=()))
-    models = [(flow.message, "validation") for flow in FLOWS]
-    _, schemas = models_json_schema(cast("Any", models), ref_template="#/components/schemas/{model}")
     return {
         "asyncapi": "3.0.0",
         "info": {"title": "PullSync messages", "version": VERSION, "description": _DESCRIPTION},
@@ -106,7 +106,7 @@ def document() -> Json:
         "operations": {name: operation for flow in FLOWS for name, operation in _operations(flow, recorder.declared)},
         "components": {
             "messages": {flow.message.__name__: _message(flow.message) for flow in FLOWS},
-            "schemas": dict(sorted(schemas["$defs"].items())),
+            "schemas": dict(sorted(schemas_of(flow.message for flow in FLOWS).items())),
         },
     }
 
@@ -180,5 +180,5 @@ def _message(model: type[Message]) -> Json:
         "contentType": "application/json",
         "payload": {"$ref": f"#/components/schemas/{model.__name__}"},
         "bindings": {"amqp": {"messageType": model.__name__, "bindingVersion": "0.3.0"}},
-        "examples": [{"name": "example", "payload": example.model_dump(mode="json")}],
+        "examples": [{"name": "example", "payload": msgspec.json.decode(encoded(example))}],
     }

@@ -163,8 +163,7 @@ class Stack:
 
     def _environment(self, name: str, service: str) -> dict[str, str]:
         env = {
-            **{name: os.environ[name] for name in _INHERITED if name in os.environ},
-            "PYTHONPATH": str(CHECKOUT),
+            **inherited_environment(),
             "RABBITMQ_URL": self._rabbitmq_url,
             "BACKEND_URL": self.url("registry"),
             f"{service.upper()}_HOST": LOOPBACK,
@@ -178,6 +177,11 @@ class Stack:
             env["CLIENT_URL"] = self.url(name)
             env["CLIENT_USER_ID"] = f"user_{name.removeprefix('client-')}"
         return env
+
+
+def inherited_environment() -> dict[str, str]:
+    """What a process of ours gets of this one's environment, with the checkout to import from."""
+    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | {"PYTHONPATH": str(CHECKOUT)}
 
 
 def _service(name: str) -> str:

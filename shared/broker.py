@@ -10,9 +10,9 @@ from typing import Final, TypeVar
 import structlog
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
-from pydantic_core import to_json
 from yarl import URL
 
+from shared.encoding import decoded, encoded
 from shared.errors import TransientError
 from shared.holding import GiveBack, Holding
 from shared.messages import Message
@@ -101,7 +101,7 @@ def decoder(model: type[MessageT]) -> Callable[[RabbitMessage], MessageT]:
     """How a subscriber reads its messages: in one pass from the bytes."""
 
     def decode(message: RabbitMessage) -> MessageT:
-        return model.model_validate_json(message.body)
+        return decoded(model, message.body)
 
     return decode
 
@@ -121,7 +121,7 @@ class Publisher:
         try:
             async with asyncio.timeout(PUBLISH_TIMEOUT_S):
                 await self._broker.publish(
-                    to_json(message),
+                    encoded(message),
                     exchange=EXCHANGE,
                     routing_key=routing_key,
                     persist=True,

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
-from shared.messages import PullTarget
+from shared.messages import Part, PullTarget
 
 CLAIMS_PATH: Final = "/api/v1/pull-sync/claims"
 
@@ -14,9 +12,7 @@ CLAIM_LIMIT: Final = 1_000
 """Most clients in one claim."""
 
 
-class Claims(BaseModel):
+class Claims(Part, frozen=True, kw_only=True):
     """Leases that the caller holds now."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     targets: tuple[PullTarget, ...]

@@ -17,10 +17,10 @@ import aio_pika
 import structlog
 from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, RejectMessage
-from pydantic import ValidationError
 
 from shared.copies import reborn
 from shared.database import TRANSIENT
+from shared.encoding import UnreadableMessageError
 from shared.errors import TransientError
 from shared.tasks import is_cancelled
 
@@ -160,7 +160,7 @@ class GiveBack(BaseMiddleware[Any, Any]):
         queue = self.context.get_local("handler_").queue.name
         try:
             return await self._holding.handle(queue, lambda: call_next(msg), lambda: self._copy(raw, queue))
-        except ValidationError as error:
+        except UnreadableMessageError as error:
             log.error("message_unreadable", message_type=raw.type, problem=str(error)[:500])
             raise RejectMessage(requeue=False) from error
         except (AckMessage, RejectMessage):

@@ -2,17 +2,20 @@
 
 Every message is frozen, carries its schema version, and may be delivered more than once: handlers must be repeatable.
 A reader ignores keys that it does not know, so that a newer sender can be deployed first.
+
+Types and limits are checked when a message is read (`shared.encoding`), not when it is made.
 """
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from msgspec import Meta, Struct
 
-from shared.client_protocol import Action, UtcDatetime
+from shared.client_protocol import Action
 
 PULLS_PER_REQUEST: Final = 100
 """Most clients in one `PullRequested`."""
@@ -29,6 +32,9 @@ EXAMPLES: Final = 20
 
 QUARANTINED_PER_REPLAY: Final = 1_000
 """Most quarantined items in one `ReplayQuarantined`."""
+
+Moment = Annotated[datetime, Meta(tz=True)]
+"""With a zone, to the microsecond. All that is sent is in UTC; a time without a zone is refused."""
 
 
 class Reason(StrEnum):
@@ -56,65 +62,61 @@ class Outcome(StrEnum):
     FAILED = "failed"
 
 
-class Message(BaseModel):
+class Message(Struct, frozen=True, kw_only=True):
     """What every message has."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
     schema_version: Literal[1] = 1
 
 
-class Part(BaseModel):
+class Part(Struct, frozen=True, kw_only=True):
     """A part of a message."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
 
-
-class PullTarget(Part):
+class PullTarget(Part, frozen=True, kw_only=True):
     """One client to be pulled, under a lease that the registry holds for it."""
 
     pull_id: UUID
     user_id: str
     client_url: str
-    lease_expires_at: UtcDatetime
+    lease_expires_at: Moment
     """After this, by the registry's clock, the pull is taken for lost: what comes of it later settles nothing."""
     after: str | None = None
     """Of a complete pull: only captures whose id comes after this one; None from the first."""
 
 
-class CompletePull(Part):
+class CompletePull(Part, frozen=True, kw_only=True):
     """Asks for everything that a client still has, acknowledged or not, to be compared with what is stored."""
 
-    asked_at: UtcDatetime
+    asked_at: Moment
     """What was stored later than this is not compared: the client's answer may be older."""
     delete_unknown: bool
     """Whether what is stored, and the client does not have, is deleted here."""
 
 
-class PullRequested(Message):
+class PullRequested(Message, frozen=True, kw_only=True):
     """Registry to puller: pull these clients now. Repeating it costs a request to each client, nothing more."""
 
-    since: UtcDatetime | None = None
+    since: Moment | None = None
     """Only captures newer than this, by the client's clock; None for all that is pending."""
     complete: CompletePull | None = None
     """Everything that the clients have, in pages by capture id, instead of what is pending."""
-    targets: Annotated[tuple[PullTarget, ...], Field(max_length=PULLS_PER_REQUEST)]
+    targets: Annotated[tuple[PullTarget, ...], Meta(max_length=PULLS_PER_REQUEST)]
 
 
-class PulledCapture(Part):
+class PulledCapture(Part, frozen=True, kw_only=True):
     """A capture that could be read."""
 
     capture_id: str
     pokemon_id: int
     pokemon_name: str
     action: Action
-    timestamp: UtcDatetime
+    timestamp: Moment
     removed: bool
     metadata: str | None
     """JSON text of what the client said beyond `removed`; None for nothing."""
 
 
-class UnreadableItem(Part):
+class UnreadableItem(Part, frozen=True, kw_only=True):
     """An item that could not be read as a capture: kept as it came, and acknowledged if it has an id."""
 
     capture_id: str | None
@@ -124,10 +126,10 @@ class UnreadableItem(Part):
     """ASCII JSON text, cut to a length that is worth keeping."""
 
 
-class CompletePage(Part):
+class CompletePage(Part, frozen=True, kw_only=True):
     """What makes a pull a page of everything that a client has: the ids after `after`, up to and with `until`."""
 
-    asked_at: UtcDatetime
+    asked_at: Moment
     delete_unknown: bool
     after: str | None
     until: str | None
@@ -137,13 +139,13 @@ class CompletePage(Part):
     """Of the page's ids those that the client still holds as pending: only these are acknowledged."""
 
 
-class Pull(Part):
+class Pull(Part, frozen=True, kw_only=True):
     """What one client had pending, or a page of everything that it has."""
 
     pull_id: UUID
     user_id: str
     client_url: str
-    pulled_at: UtcDatetime
+    pulled_at: Moment
     duration_s: float
     pending: int
     """Captures that the client said it holds, these included."""
@@ -153,13 +155,13 @@ class Pull(Part):
     complete: CompletePage | None = None
 
 
-class CaptureBatch(Message):
+class CaptureBatch(Message, frozen=True, kw_only=True):
     """Puller to ingest: the pulls of many clients. Repeating it stores nothing twice."""
 
     pulls: tuple[Pull, ...]
 
 
-class AcknowledgeCaptures(Message):
+class AcknowledgeCaptures(Message, frozen=True, kw_only=True):
     """Ingest to ingest, with a delay: these captures are stored, tell the client. Repeating it does no harm."""
 
     pull_id: UUID
@@ -170,7 +172,7 @@ class AcknowledgeCaptures(Message):
     """How often it was tried so far."""
 
 
-class Difference(Part):
+class Difference(Part, frozen=True, kw_only=True):
     """What a client has against what was stored, in one page."""
 
     until: str | None
@@ -181,12 +183,12 @@ class Difference(Part):
     """Captures that were stored and that the client does not have, be it that it deleted what was acknowledged."""
     deleted: int
     """How many of these were deleted here, because it was asked for; a repeated message finds none of them again."""
-    missing_examples: Annotated[tuple[str, ...], Field(max_length=EXAMPLES)] = ()
-    unknown_examples: Annotated[tuple[str, ...], Field(max_length=EXAMPLES)] = ()
+    missing_examples: Annotated[tuple[str, ...], Meta(max_length=EXAMPLES)] = ()
+    unknown_examples: Annotated[tuple[str, ...], Meta(max_length=EXAMPLES)] = ()
     """Their ids, the first of them."""
 
 
-class PullOutcome(Part):
+class PullOutcome(Part, frozen=True, kw_only=True):
     """How one pull ended, from whoever ended it."""
 
     pull_id: UUID
@@ -199,7 +201,7 @@ class PullOutcome(Part):
     """Captures that the client still holds, as far as is known."""
     more_pending: bool = False
     reason: Reason | None = None
-    error: Annotated[str, Field(max_length=500)] | None = None
+    error: Annotated[str, Meta(max_length=500)] | None = None
     """One sentence for an operator."""
     duration_s: float = 0.0
     """From the claim's request to the client's whole answer."""
@@ -207,13 +209,13 @@ class PullOutcome(Part):
     """Of a complete pull that was stored."""
 
 
-class PullSettled(Message):
+class PullSettled(Message, frozen=True, kw_only=True):
     """Puller or ingest to registry: these pulls have ended. Repeating it changes nothing."""
 
     outcomes: tuple[PullOutcome, ...]
 
 
-class ReplayQuarantined(Message):
+class ReplayQuarantined(Message, frozen=True, kw_only=True):
     """Registry to ingest: read these items again, and store what can be stored now. Repeating it does no harm."""
 
-    quarantine_ids: Annotated[tuple[int, ...], Field(max_length=QUARANTINED_PER_REPLAY)]
+    quarantine_ids: Annotated[tuple[int, ...], Meta(max_length=QUARANTINED_PER_REPLAY)]

@@ -12,14 +12,13 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
+from http import HTTPStatus
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Final, Literal, Self
 
 import aiohttp
-import httpx
-from httpx_aiohttp import AiohttpTransport
+import msgspec
 
 from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.messages import Reason
@@ -30,6 +29,9 @@ Network = Literal["public", "private", "loopback"]
 _KERNEL_BYTES: Final = 256 * 1024
 """What the system may take in of an answer that is not read: without it up to 32 MiB, which count as memory too."""
 _ERROR_CHARS: Final = 200
+_HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"}
+_JSON: Final = {"content-type": "application/json"}
+_NONE: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
 
 _NEVER: Final = tuple(
     ip_network(network)
@@ -115,29 +117,27 @@ class ClientHttp:
         self._timeout_s = timeout_s
         self._body_limit_bytes = body_limit_bytes
         self.memory = AnswerMemory(timeout_s=timeout_s)
-        self._http = httpx.AsyncClient(
-            transport=AiohttpTransport(client=self._open_session),
-            follow_redirects=False,
-            trust_env=False,
-            cookies=CookieJar(policy=DefaultCookiePolicy(allowed_domains=[])),
-            timeout=2 * timeout_s,  # as the longest call: each has its own time, around all of it
-            headers={"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"},
-        )
+        self._session: aiohttp.ClientSession | None = None
 
-    def _open_session(self) -> aiohttp.ClientSession:
+    async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
             limit=0,
             force_close=True,
             socket_factory=self._policy.open_socket,
             resolver=NameLookup(timeout_s=self._timeout_s),
         )
-        return aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
-
-    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers=_HEADERS,
+            timeout=_NONE,  # each call has its own time, around all of it
+        )
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._http.aclose()
+        if self._session is not None:
+            await self._session.close()
 
     @asynccontextmanager
     async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
@@ -155,26 +155,27 @@ class ClientHttp:
         """The body of a 200 answer to POST of `body` as JSON. Raises as `get` does."""
         call = CallTime(self._timeout_s)
         with self.memory.share(call) as share:
-            return await self._call("POST", url, call, share, json=body)
+            return await self._call("POST", url, call, share, data=msgspec.json.encode(body), headers=_JSON)
 
     async def _call(self, method: str, url: str, call: CallTime, share: AnswerShare, **request: Any) -> bytes:
+        assert self._session is not None, "it is used as a context manager"  # noqa: S101 - ours
         try:
-            async with call.timeout, self._http.stream(method, url, **request) as response:
+            async with call.timeout, self._session.request(method, url, allow_redirects=False, **request) as response:
                 _check_head(response)
                 return await self._read(response, share)
         except TimeoutError as error:
             raise ClientCallError(Reason.TIMEOUT, call.late) from error
-        except (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError) as error:
+        except (aiohttp.ClientError, OSError) as error:
             raise _connection_error(error) from error
         except ValueError as error:  # what the HTTP parsers raise on bytes that are no HTTP
             raise ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}") from error
 
-    async def _read(self, response: httpx.Response, share: AnswerShare) -> bytes:
+    async def _read(self, response: aiohttp.ClientResponse, share: AnswerShare) -> bytes:
         """The body, as long as it stays below the cap."""
         body = BytesIO()  # whose `getvalue` is no copy
         try:
-            self._check_size(_announced(response))
-            async for chunk in response.aiter_raw():
+            self._check_size(response.content_length or 0)
+            async for chunk in response.content.iter_any():
                 self._check_size(body.tell() + len(chunk))
                 await share.grow(len(chunk))
                 body.write(chunk)
@@ -188,15 +189,9 @@ class ClientHttp:
             raise ClientCallError(Reason.TOO_LARGE, text)
 
 
-def _announced(response: httpx.Response) -> int:
-    """How long the answer says that it will be; 0 when it does not say."""
-    length = response.headers.get("content-length", "")
-    return int(length) if length.isdecimal() and len(length) < len(str(2**63)) else 0
-
-
-def _check_head(response: httpx.Response) -> None:
-    if response.status_code != httpx.codes.OK:
-        text = f"answered {response.status_code} to {response.request.method} {response.request.url.path}"
+def _check_head(response: aiohttp.ClientResponse) -> None:
+    if response.status != HTTPStatus.OK:
+        text = f"answered {response.status} to {response.method} {response.url.path}"
         raise ClientCallError(Reason.HTTP_STATUS, text)
     if response.headers.get("content-encoding", "identity") != "identity":
         raise ClientCallError(Reason.BAD_PAYLOAD, "the answer is compressed, which was not asked for")

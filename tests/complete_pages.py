@@ -10,6 +10,7 @@ from typing import Final
 from uuid import uuid4
 
 import asyncpg
+import msgspec
 
 from dev.database import Database
 from services.ingest.compare import Comparison
@@ -140,7 +141,7 @@ def tables_of(events: Iterable[tuple[str, PulledCapture]]) -> Tables:
 async def events_in(pool: asyncpg.Pool) -> list[tuple[str, PulledCapture]]:
     """The events as they are stored."""
     rows = await pool.fetch("SELECT *, captured_at AS timestamp, NULL AS metadata FROM captures.events")
-    return [(row["user_id"], PulledCapture(**{**dict(row), "metadata": None})) for row in rows]
+    return [(row["user_id"], msgspec.convert(dict(row), PulledCapture)) for row in rows]
 
 
 async def assert_tables_are(pool: asyncpg.Pool, expected: Tables) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 from uuid import UUID
 
 import asyncpg
+import msgspec
 
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
@@ -58,13 +59,13 @@ class Database(Protocol):
 class Registry:
     """The registry's parts over one database, and what tests often ask of them."""
 
-    def __init__(self, pool: asyncpg.Pool) -> None:
+    def __init__(self, pool: asyncpg.Pool, *, burst: int = 1) -> None:
         self.pool = pool
         self.clients = Clients(pool=pool, queries=QUERIES)
         self.schedule = Schedule(pool=pool, queries=QUERIES)
         self.cleanup = self.another_cleanup()
         self.runs = Runs(pool=pool, queries=QUERIES)
-        self.nudges = Nudges(pool=pool, queries=QUERIES, spacing=SPACING)
+        self.nudges = Nudges(pool=pool, queries=QUERIES, spacing=SPACING, burst=burst)
         self.statistics = Statistics(pool=pool, queries=QUERIES)
         self.leases = Leases(pool=pool, queries=QUERIES, in_flight=10_000, times=TIMES)
 
@@ -138,7 +139,7 @@ class Registry:
                    next_pull_at = next_pull_at - $1,
                    claimed_at = claimed_at - $1, demanded_at = demanded_at - $1, last_pull_at = last_pull_at - $1,
                    last_success_at = last_success_at - $1, inactive_since = inactive_since - $1,
-                   nudged_at = nudged_at - $1""",
+                   nudged_at = nudged_at - $1, nudges_spaced_until = nudges_spaced_until - $1""",
             passed,
         )
 
@@ -158,10 +159,10 @@ class Registry:
 
 
 @asynccontextmanager
-async def registry_over(database: Database, *, running: bool = False) -> AsyncIterator[Registry]:
-    """The parts over a database without clients, with a timer that runs or not."""
+async def registry_over(database: Database, *, running: bool = False, burst: int = 1) -> AsyncIterator[Registry]:
+    """The parts over a database without clients, with a timer that runs or not; nudges are spaced beyond a burst."""
     async with make_pool(database.registry_url, service="test", max_size=20) as pool:
-        registry = Registry(pool)
+        registry = Registry(pool, burst=burst)
         await registry.schedule.ensure(INTERVAL_S)
         await pool.execute("UPDATE registry.scheduler SET running = $1, sync_interval_s = $2", running, INTERVAL_S)
         yield registry
@@ -183,15 +184,14 @@ async def at_once(*works: Callable[[], Awaitable[object]]) -> list[BaseException
 
 def outcome(target: PullTarget, **changes: Any) -> PullOutcome:
     """A pull that went well and found nothing, but for the changes."""
-    return PullOutcome.model_validate(
-        {
-            "pull_id": target.pull_id,
-            "user_id": target.user_id,
-            "outcome": Outcome.NOTHING,
-            "duration_s": 0.25,
-            **changes,
-        }
-    )
+    shape = {
+        "pull_id": target.pull_id,
+        "user_id": target.user_id,
+        "outcome": Outcome.NOTHING,
+        "duration_s": 0.25,
+        **changes,
+    }
+    return msgspec.convert(shape, PullOutcome)
 
 
 def failed(target: PullTarget, reason: Reason = Reason.TIMEOUT) -> PullOutcome:

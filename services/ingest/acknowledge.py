@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import structlog
+from msgspec.structs import replace
 
 from services.ingest.client_api import ClientApi
 from shared.broker import Publisher, PublishError
@@ -35,7 +36,7 @@ class Acknowledger:
             return
         routing_key = delay_routing_key(ACKNOWLEDGE_DELAYS_S[message.attempts])
         try:
-            again = message.model_copy(update={"attempts": message.attempts + 1})
+            again = replace(message, attempts=message.attempts + 1)
             await self._publisher.publish(again, routing_key=routing_key)
         except PublishError as publish_error:
             log.warning("acknowledgement_dropped", user_id=message.user_id, problem=str(publish_error))

@@ -12,7 +12,6 @@ from typing import Final
 import stamina
 import structlog
 from faststream.rabbit import Channel, RabbitBroker
-from pydantic import ValidationError
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.store import CaptureStore, Quarantined, Replayed
@@ -20,6 +19,7 @@ from services.ingest.writer import REFUSED, RETRY_S, UNSTORABLE, is_unstorable, 
 from shared.broker import decoder
 from shared.capture_reading import RAW_CHARS, read_item
 from shared.database import TRANSIENT
+from shared.encoding import UnreadableMessageError, decoded
 from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
 from shared.topology import EXCHANGE, REPLAYS
 
@@ -86,9 +86,9 @@ def read_again(item: Quarantined) -> Replayed:
 
 def _of_our_own(raw: str) -> PulledCapture | str:
     try:
-        return PulledCapture.model_validate_json(raw)
-    except ValidationError as error:
-        return f"it is no capture of ours: {error.errors(include_input=False, include_url=False)[0]['msg']}"[:500]
+        return decoded(PulledCapture, raw)
+    except UnreadableMessageError as error:
+        return f"it is no capture of ours: {error}"[:500]
 
 
 def _of_the_client(item: Quarantined) -> PulledCapture | str:

@@ -10,11 +10,11 @@ from typing import Final
 import asyncpg
 import stamina
 import structlog
-from pydantic_core import to_json
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.store import CaptureStore, ReceivedPull
 from shared.database import TRANSIENT
+from shared.encoding import encoded
 from shared.messages import PulledCapture, UnreadableItem
 
 GROUP_ROWS: Final = 20_000
@@ -126,7 +126,7 @@ def _quarantined(capture: PulledCapture, error: Exception) -> UnreadableItem:
     return UnreadableItem(
         capture_id=capture.capture_id,
         problem=f"{REFUSED}{error}"[:500],
-        raw=to_json(capture).decode(),
+        raw=encoded(capture).decode(),
     )
 
 

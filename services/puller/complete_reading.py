@@ -12,8 +12,8 @@ from itertools import groupby, islice, pairwise
 from operator import itemgetter
 from typing import Any, Final
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
-from pydantic_core import to_json
 
 from services.puller.answer import CompleteAnswer, UnreadableAnswerError, parse_answer
 from services.puller.reading import MOST_PENDING, Page, weight
@@ -157,7 +157,7 @@ def _by_id(items: Iterable[tuple[str | None, Any]], after: str | None) -> Iterat
 
 def _size(read: PulledCapture | UnreadableItem, told: Iterable[str]) -> int:
     """The bytes in a message, of what was read and of the id once more."""
-    return weight(read) + sum(len(to_json(capture_id)) + 1 for capture_id in told)
+    return weight(read) + sum(len(msgspec.json.encode(capture_id)) + 1 for capture_id in told)
 
 
 def _id_of(item: Any) -> str | None:

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pydantic import TypeAdapter
-from pydantic_core import to_json
 
 from services.puller.answer import PendingAnswer, UnreadableAnswerError, parse_answer
 from shared.capture_reading import read_item
 from shared.client_protocol import Capture
+from shared.encoding import encoded
 from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CompletePage, PulledCapture, UnreadableItem
 
 __all__ = ["MOST_PENDING", "Page", "UnreadableAnswerError", "read_page", "weight"]
@@ -76,4 +76,4 @@ def _page(data: PendingAnswer[Any], captures: Sequence[PulledCapture], unreadabl
 
 def weight(read: PulledCapture | UnreadableItem) -> int:
     """Its bytes in a message."""
-    return len(to_json(read)) + 1
+    return len(encoded(read)) + 1

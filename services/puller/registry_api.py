@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import httpx
-from pydantic import ValidationError
 
 from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
+from shared.encoding import UnreadableMessageError, decoded
 from shared.messages import PullTarget
 
 
@@ -29,9 +29,9 @@ class RegistryApi:
         try:
             response = await self._http.post(self._url, json={"limit": min(limit, CLAIM_LIMIT)})
             response.raise_for_status()
-            return Claims.model_validate_json(response.content).targets
+            return decoded(Claims, response.content).targets
         except httpx.HTTPError as error:
             raise RegistryAwayError(str(error) or type(error).__name__) from error
-        except ValidationError as error:
+        except UnreadableMessageError as error:
             message = f"{self._url} does not answer as a registry does"
             raise RegistryAwayError(message) from error

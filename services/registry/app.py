@@ -146,7 +146,12 @@ def _routers(settings: RegistrySettings, servers: _Servers, work: _Work) -> Iter
     captures = Captures(pool=pool, queries=queries)
     statistics = Statistics(pool=pool, queries=queries)
     runs = Runs(pool=pool, queries=queries)
-    nudges = Nudges(pool=pool, queries=queries, spacing=timedelta(seconds=settings.pull_sync_nudge_spacing))
+    nudges = Nudges(
+        pool=pool,
+        queries=queries,
+        spacing=timedelta(seconds=settings.pull_sync_nudge_spacing),
+        burst=settings.pull_sync_nudge_burst,
+    )
     quarantine = Quarantine(pool=pool, queries=queries, publisher=Publisher(servers.broker))
     dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 import asyncpg
+from msgspec.structs import replace
 
 from shared.database import fetch_one
+from shared.encoding import encoded
 from shared.messages import CompletePull, PullOutcome, PullTarget
 
 COMPLETE_IN_FLIGHT: Final = 100
@@ -55,7 +57,7 @@ class Leases:
         limits = (COMPLETE_IN_FLIGHT, self._times.lease, self._in_flight)
         for row in await self._pool.fetch(self._queries["claim_complete"], *limits):
             complete = CompletePull(asked_at=row["claimed_at"], delete_unknown=row["delete_unknown"])
-            target = _target(row).model_copy(update={"after": row["compared_until"]})
+            target = replace(_target(row), after=row["compared_until"])
             targets.setdefault(Asked(complete=complete), []).append(target)
         return targets
 
@@ -73,7 +75,7 @@ class Leases:
             [outcome.reason for outcome in outcomes],
             [outcome.error for outcome in outcomes],
             [outcome.duration_s for outcome in outcomes],
-            [outcome.difference.model_dump_json() if outcome.difference else None for outcome in outcomes],
+            [encoded(outcome.difference).decode() if outcome.difference else None for outcome in outcomes],
         ]
         times = (self._times.backoff_cap_s, self._times.probe_interval_s)
         row = await fetch_one(self._pool, self._queries["settle"], *columns, *times)

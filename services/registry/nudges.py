@@ -38,22 +38,23 @@ class Nudged:
 
 
 class Nudges:
-    """However often a client nudges, it is pulled no more than once each `spacing` for that."""
+    """However often a client nudges, it is pulled once in a `spacing` for that in the long run, a `burst` at once."""
 
-    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str], spacing: timedelta) -> None:
+    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str], spacing: timedelta, burst: int) -> None:
         self._pool = pool
         self._queries = queries
         self._spacing = spacing
+        self._burst = burst
 
     async def nudge(self, user_id: str) -> Nudged:
-        """Make the client due: now, or at the end of the spacing after its last nudge.
+        """Make the client due: now, or, when it nudged more than a burst lately, at the end of the spacing.
 
         Raises:
             UnknownClientError: there is no such client.
             NotPulledError: it is paused, or the timer is stopped.
             NudgedTooOftenError: the pull at the end of the spacing is booked already.
         """
-        row = await self._pool.fetchrow(self._queries["nudge"], user_id, self._spacing)
+        row = await self._pool.fetchrow(self._queries["nudge"], user_id, self._spacing, self._burst)
         if row is None:
             raise UnknownClientError(user_id)
         if row["accepted"]:

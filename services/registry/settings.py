@@ -32,7 +32,9 @@ class RegistrySettings(ServiceSettings):
     pull_sync_probe_interval: Annotated[int, Field(ge=5, le=86_400)] = 3_600
     """Seconds between two pulls of an inactive client, more or less."""
     pull_sync_nudge_spacing: Seconds = 1.0
-    """Least seconds between two pulls of a client for its nudges."""
+    """Seconds between two pulls of a client for its nudges, in the long run."""
+    pull_sync_nudge_burst: Annotated[int, Field(ge=1, le=1_000)] = 5
+    """Pulls for nudges that a client may have at once, before they are spaced."""
     pull_sync_cleanup_interval: Annotated[int, Field(ge=60)] = 3_600
     pull_sync_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""

@@ -10,12 +10,12 @@ import asyncio
 import json
 import sys
 import time
-from random import Random
-from typing import Final
+from typing import Any, Final
+from urllib.parse import parse_qsl
 
-from aiohttp import ClientSession, ClientTimeout, web
+from aiohttp import ClientSession, ClientTimeout
 
-from dev.servers.ports import LOOPBACK
+from benchmarks.simulator.http import Request, Response, serve
 from shared.client_protocol import ACKNOWLEDGE_PATH, HEALTH_PATH, SYNC_DATA_PATH
 from tests.chaos.registering import keep_nudging, keep_registered
 from tests.chaos.seeds import seeded
@@ -23,6 +23,7 @@ from tests.chaos.users import Settings, User, Users
 
 SLOW_PATH: Final = "/control/slow"
 _HUNG_S: Final = 30.0
+_MOODS: Final = ("status", "reset", "body", "redirect")
 _BAD_BODIES: Final = (
     b"<html>no JSON</html>",
     b'{"user_id": "somebody_else", "captures": []}',
@@ -45,61 +46,55 @@ class Routes:
         self._random = seeded(settings.seed, "mood", settings.name, time.time())
         self._served = settings.served.open("a", encoding="utf-8", buffering=1)
 
-    def app(self) -> web.Application:
-        """To be served."""
-        app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_get("/{user}" + HEALTH_PATH, self.health)
-        app.router.add_get("/{user}" + SYNC_DATA_PATH, self.sync_data)
-        app.router.add_post("/{user}" + ACKNOWLEDGE_PATH, self.acknowledge)
-        app.router.add_post(SLOW_PATH, self.slow)
-        return app
+    async def handle(self, request: Request) -> Response | None:
+        """`/<user><path of the protocol>`, or a word of the harness."""
+        path = request.path.decode()
+        if path == SLOW_PATH:
+            return self._slow(json.loads(request.body))
+        _, user_id, rest = path.split("/", 2)
+        user = self._users.by_id.get(user_id)
+        if user is not None and f"/{rest}" == HEALTH_PATH:
+            return _json({"status": "healthy", "client_id": user.user_id, "version": "1.0.0"})
+        if user is not None and f"/{rest}" == SYNC_DATA_PATH:
+            return await self._sync_data(request, user)
+        if user is not None and f"/{rest}" == ACKNOWLEDGE_PATH:
+            return await self._acknowledge(request, user)
+        return _json({"error": "not found"}, 404)
 
-    async def health(self, request: web.Request) -> web.StreamResponse:
-        """Asked at a registration."""
-        user = self._user(request)
-        return web.json_response({"status": "healthy", "client_id": user.user_id, "version": "1.0.0"})
-
-    async def sync_data(self, request: web.Request) -> web.StreamResponse:
+    async def _sync_data(self, request: Request, user: User) -> Response | None:
         """What is pending, or something worse."""
-        user = self._user(request)
-        if (bad := await self._mood(request, user)) is not None:
-            return bad
-        limit = request.query.get("limit")
+        mood = await self._mood(user)
+        if mood is not None:
+            return self._bad_answer(mood, request)
+        query = dict(parse_qsl(request.query.decode()))
         answer, shown = user.sync_data(
-            since=request.query.get("since", ""),
-            limit=int(limit) if limit else None,
+            since=query.get("since", ""),
+            limit=int(query["limit"]) if query.get("limit") else None,
             url=f"{self._settings.public_url}/{user.user_id}",
         )
         if shown:
             numbers = [made.number for made in shown]
             self._served.write(json.dumps({"at": time.time(), "user_id": user.user_id, "numbers": numbers}) + "\n")
-        return web.json_response(answer)
+        return _json(answer)
 
-    async def acknowledge(self, request: web.Request) -> web.StreamResponse:
+    async def _acknowledge(self, request: Request, user: User) -> Response | None:
         """Remember that these are stored; a flaky client may do so and still not say so."""
-        user = self._user(request)
-        body = await request.json()
-        bad = await self._mood(request, user)
-        if bad is not None and self._random.random() < 0.5:
-            return bad
-        await self._users.acknowledge(user, body["capture_ids"])
-        return bad or web.json_response({"message": "thanks", "count": len(body["capture_ids"])})
+        capture_ids = json.loads(request.body)["capture_ids"]
+        mood = await self._mood(user)
+        if mood is None or self._random.random() < 0.5:
+            await self._users.acknowledge(user, capture_ids)
+        return (
+            _json({"message": "thanks", "count": len(capture_ids)}) if mood is None else self._bad_answer(mood, request)
+        )
 
-    async def slow(self, request: web.Request) -> web.StreamResponse:
+    def _slow(self, body: dict[str, Any]) -> Response:
         """The harness makes some users hang for some seconds."""
-        body = await request.json()
         for user_id in body["users"]:
             self._users.by_id[user_id].slow_until = time.time() + body["seconds"]
-        return web.json_response({})
+        return _json({})
 
-    def _user(self, request: web.Request) -> User:
-        user = self._users.by_id.get(request.match_info["user"])
-        if user is None:
-            raise web.HTTPNotFound
-        return user
-
-    async def _mood(self, request: web.Request, user: User) -> web.StreamResponse | None:
-        """Wait as long as this client does; a bad answer if it gives one."""
+    async def _mood(self, user: User) -> str | None:
+        """Wait as long as this client does; how it misbehaves, if it does."""
         now = time.time()
         if now > self._settings.make_until:
             return None
@@ -107,26 +102,27 @@ class Routes:
             await asyncio.sleep(min(_HUNG_S, user.slow_until - now))
         elif user.slow_s:
             await asyncio.sleep(user.slow_s)
-        return None if self._random.random() >= user.flaky else _bad_answer(request, self._random)
+        return None if self._random.random() >= user.flaky else self._random.choice(_MOODS)
+
+    def _bad_answer(self, mood: str, request: Request) -> Response | None:
+        if mood == "reset":
+            request.transport.abort()
+            return None
+        if mood == "redirect":
+            return Response(b"", 302, (("location", "http://127.0.0.1:9/"),))
+        if mood == "body":
+            return Response(self._random.choice(_BAD_BODIES))
+        return Response(b"not now", self._random.choice((400, 404, 500, 503)))
 
 
-def _bad_answer(request: web.Request, random: Random) -> web.StreamResponse:
-    kind = random.choice(("status", "reset", "body", "redirect"))
-    if kind == "reset" and request.transport is not None:
-        request.transport.abort()
-    if kind == "redirect":
-        return web.Response(status=302, headers={"location": "http://127.0.0.1:9/"})
-    if kind == "body":
-        return web.Response(body=random.choice(_BAD_BODIES), content_type="application/json")
-    return web.Response(status=random.choice((400, 404, 500, 503)), text="not now")
+def _json(answer: object, status: int = 200) -> Response:
+    return Response(json.dumps(answer).encode(), status)
 
 
 async def _run(settings: Settings) -> None:
     users = Users(settings)
-    runner = web.AppRunner(Routes(settings=settings, users=users).app(), access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, LOOPBACK, settings.port, backlog=1_024).start()
-    async with ClientSession(timeout=ClientTimeout(total=12)) as http, asyncio.TaskGroup() as tasks:
+    server = await serve(Routes(settings=settings, users=users).handle, port=settings.port)
+    async with server, ClientSession(timeout=ClientTimeout(total=12)) as http, asyncio.TaskGroup() as tasks:
         tasks.create_task(users.flush_for_ever())
         tasks.create_task(users.make())
         tasks.create_task(keep_registered(http, settings))

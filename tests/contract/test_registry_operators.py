@@ -44,7 +44,12 @@ async def parts(database: Database) -> AsyncIterator[Registry]:
 @pytest.fixture
 def registry_settings(database: Database, broker_url: str) -> RegistrySettings:
     """With a spacing of nudges that no test outlasts."""
-    return RegistrySettings(database_url=database.registry_url, rabbitmq_url=broker_url, pull_sync_nudge_spacing=60.0)
+    return RegistrySettings(
+        database_url=database.registry_url,
+        rabbitmq_url=broker_url,
+        pull_sync_nudge_spacing=60.0,
+        pull_sync_nudge_burst=1,
+    )
 
 
 @asynccontextmanager

@@ -476,7 +476,7 @@ async def test_sync_all(
         "errors": [],
     }
     since = (request_body.get("json") or {}).get("since")
-    assert [request["since"] for request in requests] == [since]
+    assert [request["since"] for request in requests] == [since and since.replace(".000Z", "Z")]
     assert sorted(target["user_id"] for target in requests[0]["targets"]) == ["user_1", "user_2"]
     assert requests[0]["targets"][0]["client_url"] == client_url
 
@@ -573,7 +573,7 @@ async def test_sync_all_background(
     assert not await is_finished()
     async with playing_puller(broker_url) as requests:
         await eventually(is_finished)
-    assert requests[0]["since"] == ("2026-01-31T10:00:00.000Z" if body.get("json") else None)
+    assert requests[0]["since"] == ("2026-01-31T10:00:00Z" if body.get("json") else None)
 
 
 @pytest.mark.parametrize("run_id", ["00000000-0000-0000-0000-000000000000", "nonsense", "%00"])

@@ -21,6 +21,7 @@ from services.puller.client_api import ClientApi
 from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from shared.broker import Publisher, make_broker
+from shared.encoding import decoded
 from shared.messages import Outcome, PullOutcome, PullSettled, PullTarget, Reason
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.settlements import Settlements
@@ -142,7 +143,7 @@ class Settled:
         async def came() -> bool:
             message = await self._queue.get(fail=False, no_ack=True)
             if message is not None:
-                outcomes = PullSettled.model_validate_json(message.body).outcomes
+                outcomes = decoded(PullSettled, message.body).outcomes
                 self._outcomes |= {outcome.user_id: outcome for outcome in outcomes}
             return self._outcomes.keys() == {client.user_id for client in clients}
 

@@ -15,7 +15,7 @@ import asyncpg
 import httpx
 import pytest
 from aio_pika.abc import AbstractChannel
-from pydantic_core import to_json
+from msgspec.structs import replace
 
 import shared.holding
 from dev.database import Database
@@ -30,6 +30,7 @@ from services.ingest.writer import Writer
 from shared.broker import Publisher, PublishError, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import make_pool
+from shared.encoding import decoded, encoded
 from shared.messages import (
     AcknowledgeCaptures,
     CaptureBatch,
@@ -129,7 +130,7 @@ async def take(channel: AbstractChannel, name: str) -> aio_pika.abc.AbstractInco
 
 async def settled(channel: AbstractChannel) -> PullOutcome:
     """The next outcome that the registry would read."""
-    (outcome,) = PullSettled.model_validate_json((await take(channel, PULL_SETTLED.name)).body).outcomes
+    (outcome,) = decoded(PullSettled, (await take(channel, PULL_SETTLED.name)).body).outcomes
     return outcome
 
 
@@ -184,7 +185,7 @@ async def test_a_redelivered_batch_is_told_again_and_stored_once(
         UnreadableItem(capture_id="u", problem="p", raw="[]"),
         UnreadableItem(capture_id=None, problem="p", raw="1"),
     )
-    body = to_json(batch(client, "a", "b", unreadable=unreadable, pending=9, more_pending=True))
+    body = encoded(batch(client, "a", "b", unreadable=unreadable, pending=9, more_pending=True))
     async with ingest(database, broker_url), channel_of(broker_url) as channel:
         await publish(channel, body)
         first = await settled(channel)
@@ -201,7 +202,7 @@ async def test_a_client_that_is_down_is_told_later(database: Database, broker_ur
     """The pull settles as stored but unacknowledged, and the acknowledgement comes back after its delay."""
     client.down = True
     async with ingest(database, broker_url), channel_of(broker_url) as channel:
-        await publish(channel, to_json(batch(client, "a", pending=1)))
+        await publish(channel, encoded(batch(client, "a", pending=1)))
         outcome = await settled(channel)
         assert (outcome.outcome, outcome.stored, outcome.reason) == (Outcome.STORED, 1, Reason.UNACKNOWLEDGED)
         assert outcome.pending == 1
@@ -223,12 +224,12 @@ async def test_a_client_that_stays_down_is_given_up(broker_url: str, client: Cli
     async with connected(broker_url) as broker, channel_of(broker_url) as channel, http() as calls:
         acknowledger = Acknowledger(client_api=ClientApi(http=calls), publisher=Publisher(broker))
         for attempts, delay_s in enumerate(ACKNOWLEDGE_DELAYS_S):
-            error = await acknowledger.tell(message.model_copy(update={"attempts": attempts}))
+            error = await acknowledger.tell(replace(message, attempts=attempts))
             assert error is not None
             assert error.reason is Reason.HTTP_STATUS
             again = await take(channel, f"ingest.acknowledgements.after-{delay_s}s")
-            assert AcknowledgeCaptures.model_validate_json(again.body).attempts == attempts + 1
-        assert await acknowledger.tell(message.model_copy(update={"attempts": len(ACKNOWLEDGE_DELAYS_S)})) is not None
+            assert decoded(AcknowledgeCaptures, again.body).attempts == attempts + 1
+        assert await acknowledger.tell(replace(message, attempts=len(ACKNOWLEDGE_DELAYS_S))) is not None
         for delay_s in ACKNOWLEDGE_DELAYS_S:
             queue = await channel.get_queue(f"ingest.acknowledgements.after-{delay_s}s", ensure=False)
             assert await queue.get(fail=False) is None
@@ -253,7 +254,7 @@ async def test_an_unreadable_message_is_put_aside_at_once(
     """It ends in the dead-letter queue as it came, and the one behind it is handled."""
     async with ingest(database, broker_url), channel_of(broker_url) as channel:
         await publish(channel, body)
-        await publish(channel, to_json(batch(client, "a")))
+        await publish(channel, encoded(batch(client, "a")))
         assert (await settled(channel)).stored == 1
         dead = await take(channel, DEAD)
     assert dead.body == body
@@ -278,7 +279,7 @@ async def test_a_message_that_always_fails_is_put_aside_in_the_end(broker_url: s
     """It comes back until the delivery limit, is then in the dead-letter queue, and no client was told."""
     store = Failing()
     writer = Writer(store=store)
-    body = to_json(batch(client, "a"))
+    body = encoded(batch(client, "a"))
     async with http() as calls:
         broker = make_broker(broker_url, service="test")
         publisher = Publisher(broker)
@@ -325,7 +326,7 @@ async def test_what_nobody_takes_is_not_published(broker_url: str, client: Clien
             await publisher.publish(message, routing_key="no.such.queue")
         await publisher.publish(message, routing_key=CAPTURE_BATCHES.routing())
         kept = await take(channel, CAPTURE_BATCHES.name)
-    assert CaptureBatch.model_validate_json(kept.body) == message
+    assert decoded(CaptureBatch, kept.body) == message
     assert kept.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from dev.database import Database
 from services.ingest import compare
@@ -118,7 +119,7 @@ async def test_an_unreadable_item_is_known(ingest: Ingest) -> None:
     """What the client has under this id can't be read now, but it is there; an id with a NUL is no obstacle."""
     await ingest.have(capture("a"), capture("b"))
     unreadable = tuple(UnreadableItem(capture_id=each, problem="p", raw="1") for each in ("a", "b\0", None))
-    pull = pull_of([], page=page_of(delete=True)).model_copy(update={"unreadable": unreadable})
+    pull = replace(pull_of([], page=page_of(delete=True)), unreadable=unreadable)
     found = await ingest.comparison.compare(pull, page_of(delete=True))
     assert found.unknown_examples == ("b",)
     assert await ids(ingest.pool) == ["a"]

@@ -9,11 +9,12 @@ from contextlib import asynccontextmanager
 
 import aio_pika
 import httpx
-from pydantic_core import to_json
+from msgspec.structs import replace
 
 from dev.database import Database
 from services.ingest.app import build_app
 from services.ingest.settings import IngestSettings
+from shared.encoding import decoded, encoded
 from shared.messages import CaptureBatch, Difference, Pull, PullOutcome, PullSettled, Reason
 from shared.topology import CAPTURE_BATCHES, PULL_SETTLED
 from tests.complete_pages import capture, page_of, pull_of
@@ -77,11 +78,11 @@ async def settled(broker_url: str, *pulls: Pull) -> list[PullOutcome]:
         async def came() -> bool:
             message = await queue.get(fail=False, no_ack=True)
             if message is not None:
-                outcomes.extend(PullSettled.model_validate_json(message.body).outcomes)
+                outcomes.extend(decoded(PullSettled, message.body).outcomes)
             return message is not None
 
         for pull in pulls:
-            body = to_json(CaptureBatch(pulls=(pull,)))
+            body = encoded(CaptureBatch(pulls=(pull,)))
             message = aio_pika.Message(body, delivery_mode=aio_pika.DeliveryMode.PERSISTENT)
             await exchange.publish(message, routing_key=CAPTURE_BATCHES.routing())
             await eventually(came)
@@ -92,11 +93,9 @@ async def test_a_page_on_its_way_through_the_service(database: Database, broker_
     """It settles with its difference, and the client is told only what it does not know; the same message again too."""
     client = Client()
     async with served(client) as url, service(database, broker_url):
-        ordinary = pull_of([capture("a"), capture("b")]).model_copy(update={"client_url": url})
-        page = page_of(None, "d", delete=True).model_copy(update={"unacknowledged": ("d",)})
-        complete = pull_of([capture("b"), capture("c"), capture("d")], page=page).model_copy(
-            update={"client_url": url, "pending": 3}
-        )
+        ordinary = replace(pull_of([capture("a"), capture("b")]), client_url=url)
+        page = replace(page_of(None, "d", delete=True), unacknowledged=("d",))
+        complete = replace(pull_of([capture("b"), capture("c"), capture("d")], page=page), client_url=url, pending=3)
         first, second, third = await settled(broker_url, ordinary, complete, complete)
     assert client.told == [["a", "b"], ["d"], ["d"]]
     assert first.difference is None
@@ -110,7 +109,7 @@ async def test_a_page_on_its_way_through_the_service(database: Database, broker_
     assert second.difference == Difference(
         until="d", missing=2, unknown=1, deleted=1, missing_examples=("c", "d"), unknown_examples=("a",)
     )
-    assert third.difference == second.difference.model_copy(update={"unknown": 0, "deleted": 0, "unknown_examples": ()})
+    assert third.difference == replace(second.difference, unknown=0, deleted=0, unknown_examples=())
 
 
 async def test_who_knows_everything_is_not_called(database: Database, broker_url: str) -> None:
@@ -118,9 +117,9 @@ async def test_who_knows_everything_is_not_called(database: Database, broker_url
     client = Client()
     client.down = True
     async with served(client) as url, service(database, broker_url):
-        known = pull_of([capture("a")], page=page_of()).model_copy(update={"client_url": url})
-        page = page_of().model_copy(update={"unacknowledged": ("a",)})
-        untold = pull_of([capture("a")], page=page).model_copy(update={"client_url": url})
+        known = replace(pull_of([capture("a")], page=page_of()), client_url=url)
+        page = replace(page_of(), unacknowledged=("a",))
+        untold = replace(pull_of([capture("a")], page=page), client_url=url)
         first, second = await settled(broker_url, known, untold)
     assert (first.reason, first.difference) == (
         None,

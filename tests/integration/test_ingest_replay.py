@@ -12,7 +12,6 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
-from pydantic_core import to_json
 
 import services.ingest.replay
 from dev.database import Database
@@ -25,6 +24,7 @@ from services.ingest.writer import Writer
 from shared.broker import Publisher, make_broker
 from shared.capture_reading import RAW_CHARS
 from shared.database import make_pool
+from shared.encoding import encoded
 from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
 from shared.sql import load_queries
 from shared.tasks import running
@@ -196,7 +196,7 @@ async def test_what_postgres_refuses_stays_alone(pool: asyncpg.Pool, replays: Re
 async def test_what_postgres_refused_once_is_read_in_our_own_form(pool: asyncpg.Pool, replays: Replays) -> None:
     """A removal stays a removal, whatever the form that it was kept in."""
     removal = readable("r", removed=True, metadata='{"level": 5}')
-    ids = await quarantine(pool, to_json(removal).decode(), problem="the database refused it: it was full")
+    ids = await quarantine(pool, encoded(removal).decode(), problem="the database refused it: it was full")
     await replays.handle(demand(*ids))
     (row,) = await pool.fetch("SELECT removed, metadata FROM captures.events")
     assert tuple(row) == (True, '{"level": 5}')

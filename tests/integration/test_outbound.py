@@ -83,7 +83,7 @@ HOSTILE: Final[dict[str, tuple[Answer, tuple[Reason, ...]]]] = {
     "not HTTP": (b"\x00\xff garbage\r\n\r\n", NOT_HTTP),
     "SSH": (b"SSH-2.0-OpenSSH_9.2\r\n", NOT_HTTP),
     "status of five digits": (b"HTTP/1.1 99999 X\r\n\r\n", NOT_HTTP),
-    "reason not UTF-8": (b"HTTP/1.1 200 \xff\xfe\r\ncontent-length: 0\r\n\r\n", NOT_HTTP),
+    "reason not UTF-8": (b"HTTP/1.1 500 \xff\xfe\r\ncontent-length: 0\r\n\r\n", (Reason.HTTP_STATUS,)),
     "two lengths": (OK + b"content-length: 1\r\ncontent-length: 2\r\n\r\nab", NOT_HTTP),
     "length of 5,000 digits": (OK + b"content-length: " + b"9" * 5_000 + b"\r\n\r\nab", NOT_HTTP),
     "negative length": (OK + b"content-length: -1\r\n\r\n", NOT_HTTP),

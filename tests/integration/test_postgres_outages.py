@@ -14,7 +14,6 @@ import asyncpg
 import httpx
 import pytest
 import structlog
-from pydantic_core import to_json
 
 import services.ingest.writer
 import shared.holding
@@ -26,6 +25,7 @@ from services.ingest.store import CaptureStore, ReceivedPull
 from services.registry.app import build_app as build_registry
 from services.registry.settings import RegistrySettings
 from shared.database import TRANSIENT, answers, make_pool
+from shared.encoding import encoded
 from shared.messages import CaptureBatch, Outcome, Pull, PulledCapture, PullOutcome, PullSettled
 from shared.sql import load_queries
 from shared.topology import CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_SETTLED
@@ -105,7 +105,7 @@ async def channel_of(broker_url: str) -> AsyncIterator[aio_pika.abc.AbstractChan
 async def publish(channel: aio_pika.abc.AbstractChannel, message: Any, routing_key: str) -> None:
     """As a service would."""
     exchange = await channel.get_exchange("pullsync", ensure=False)
-    await exchange.publish(aio_pika.Message(to_json(message), message_id=str(uuid4())), routing_key)
+    await exchange.publish(aio_pika.Message(encoded(message), message_id=str(uuid4())), routing_key)
 
 
 async def count(channel: aio_pika.abc.AbstractChannel, name: str) -> int:

@@ -48,6 +48,27 @@ async def test_a_nudge_makes_the_client_due_now(registry: Registry) -> None:
     assert await registry.demanded() == []
 
 
+async def test_some_nudges_are_served_at_once(database: Database) -> None:
+    """As many as a burst has, each by a pull of its own; then they are spaced, and each spacing gives one back."""
+    async with registry_over(database, running=True, burst=3) as registry:
+        await registry.schedule.set_interval(86_400)
+        await registry.register("ash")
+        await registry.leases.settle([outcome(await registry.only_due())])
+        for _ in range(3):
+            last = await registry.nudges.nudge("ash")
+            assert last.due_in_s == 0
+            assert await serve(registry) == 1
+        booked = await registry.nudges.nudge("ash")
+        assert SPACING.total_seconds() - 5 < booked.due_in_s <= SPACING.total_seconds()
+        with pytest.raises(NudgedTooOftenError):
+            await registry.nudges.nudge("ash")
+        assert await serve(registry) == 0
+        await registry.let_pass(SPACING)
+        assert await serve(registry) == 1
+        await registry.let_pass(2 * SPACING)
+        assert [(await registry.nudges.nudge("ash")).due_in_s == 0 for _ in range(3)] == [True, True, False]
+
+
 async def test_a_second_nudge_is_served_at_the_end_of_the_spacing(registry: Registry) -> None:
     """Once, and not before; a third one is told how long to wait."""
     first = await registry.nudges.nudge("ash")

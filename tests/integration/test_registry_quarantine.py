@@ -22,6 +22,7 @@ from services.ingest.settings import IngestSettings
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
 from shared.database import make_pool
+from shared.encoding import decoded
 from shared.messages import ReplayQuarantined
 from shared.topology import REPLAYS
 from tests.waiting import eventually
@@ -92,7 +93,7 @@ async def demanded(broker_url: str) -> list[list[int]]:
         found = []
         while message := await queue.get(fail=False, no_ack=True):
             assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
-            found.append(list(ReplayQuarantined.model_validate_json(message.body).quarantine_ids))
+            found.append(list(decoded(ReplayQuarantined, message.body).quarantine_ids))
         return found
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import asyncpg
 import pytest
+from msgspec.structs import replace
 
 from services.registry.clients import Clients
 from services.registry.domain import NewClient
@@ -275,10 +276,7 @@ async def test_settling_a_lost_pull_changes_nothing(clients: Clients, pool: asyn
     await let_lease_end(pool)
     [current] = await leases.claim_due(1)
     before = dict(await record(pool), read_at=None)
-    assert (
-        await leases.settle([outcome(lost, stored=5), outcome(lost.model_copy(update={"pull_id": uuid4()}), stored=5)])
-        is False
-    )
+    assert await leases.settle([outcome(lost, stored=5), outcome(replace(lost, pull_id=uuid4()), stored=5)]) is False
     assert dict(await record(pool), read_at=None) == before
     await leases.settle([outcome(current, stored=1)])
     assert (await record(pool))["stored"] == 1
@@ -343,7 +341,7 @@ async def test_a_client_with_more_that_failed_is_not_wanted_at_once(clients: Cli
     """Asking a client again at once that has just failed would spin."""
     await register(clients, "ash")
     [target] = await leases.claim_due(1)
-    assert await leases.settle([failed(target).model_copy(update={"more_pending": True})]) is False
+    assert await leases.settle([replace(failed(target), more_pending=True)]) is False
     assert await leases.claim_demanded() == {}
 
 

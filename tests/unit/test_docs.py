@@ -24,6 +24,7 @@ from services.registry.errors import (
     UnavailableError,
     UnknownPathError,
 )
+from shared.encoding import decoded
 from shared.topology import WORK_QUEUES
 
 ROOT: Final = docs.DOCS.parent
@@ -207,7 +208,7 @@ def test_the_examples_of_messages_are_true() -> None:
         message = ASYNCAPI["components"]["messages"][flow.message.__name__]
         assert "Repeating it" in message["description"]
         [example] = message["examples"]
-        assert flow.message.model_validate(example["payload"]) in EXAMPLES
+        assert decoded(flow.message, json.dumps(example["payload"])) in EXAMPLES
         assert_valid(example["payload"], message["payload"], ASYNCAPI)
 
 

@@ -12,10 +12,11 @@ from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pydantic_core import to_json
+from msgspec.structs import asdict
 
 from services.client.app import build_app as build_client
 from services.client.settings import ClientSettings
@@ -29,6 +30,7 @@ from services.puller.pull import Puller
 from services.puller.reading import Page, UnreadableAnswerError
 from shared.broker import Publisher
 from shared.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH
+from shared.encoding import decoded, encoded
 from shared.messages import (
     BYTES_PER_PULL,
     CAPTURES_PER_PULL,
@@ -148,7 +150,7 @@ def test_a_page_is_cut_by_its_bytes() -> None:
     taken = len(page.captures) + len(page.unreadable)
     assert 0 < taken < len(items)
     assert part(page).until == items[taken - 1]["capture_id"]
-    assert len(to_json(page.captures) + to_json(page.unreadable) + to_json(page.complete)) < BYTES_PER_PULL * 1.01
+    assert len(msgspec.json.encode((page.captures, page.unreadable, page.complete))) < BYTES_PER_PULL * 1.01
 
 
 def test_one_item_is_always_taken() -> None:
@@ -193,7 +195,7 @@ def test_items_without_an_id_are_on_the_first_page_only() -> None:
         page = read(answer(*many, *[capture(f"{number}") for number in range(100)]))
         assert (len(page.captures), part(page).until) == (100, None)
         assert 0 < len(page.unreadable) <= 1_000
-        assert len(to_json(page.unreadable)) < BYTES_PER_PULL // 2
+        assert len(msgspec.json.encode(page.unreadable)) < BYTES_PER_PULL // 2
 
 
 @pytest.mark.parametrize("odd", ["", "a\0b", "\0", "x" * 5_000, "\u20ac" * 256, "a\n"])
@@ -380,7 +382,7 @@ async def asked_for(
 def only_pull(message: Message) -> Pull:
     """The pull of a batch, as ingest reads it."""
     assert isinstance(message, CaptureBatch)
-    (pull,) = CaptureBatch.model_validate_json(to_json(message)).pulls
+    (pull,) = decoded(CaptureBatch, encoded(message)).pulls
     return pull
 
 
@@ -432,9 +434,9 @@ async def test_a_pull_of_what_is_pending_is_no_page() -> None:
 @pytest.mark.parametrize(
     "page",
     [
-        CompletePage(**vars(ASKED), after=None, until=None, unacknowledged=()),
-        CompletePage(**vars(ASKED), after="\x01" * 8_000, until="\x01" * 8_000, unacknowledged=()),
-        CompletePage(**vars(ASKED), after=None, until=None, unacknowledged=("\x01" * 16_000,)),
+        CompletePage(**asdict(ASKED), after=None, until=None, unacknowledged=()),
+        CompletePage(**asdict(ASKED), after="\x01" * 8_000, until="\x01" * 8_000, unacknowledged=()),
+        CompletePage(**asdict(ASKED), after=None, until=None, unacknowledged=("\x01" * 16_000,)),
     ],
     ids=["empty", "long bounds", "long ids"],
 )
@@ -457,7 +459,7 @@ async def test_many_pages_are_not_one_message(page: CompletePage) -> None:
     carried = [len(message.pulls) for message in published.messages if isinstance(message, CaptureBatch)]
     assert sum(carried) == 1_500
     assert max(carried) <= 1_000
-    assert max(len(to_json(message)) for message in published.messages) < 6 * 2**20
+    assert max(len(encoded(message)) for message in published.messages) < 6 * 2**20
 
 
 class ReferenceClient(Http):

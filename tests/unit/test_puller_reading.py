@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
-from pydantic_core import to_json
 
 from services.puller import reading
 from services.puller.reading import Page, UnreadableAnswerError, read_page
 from shared import capture_reading
+from shared.encoding import decoded, encoded
 from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CaptureBatch, Pull
 
 OWNER: Final = "user_1"
@@ -60,7 +60,7 @@ def through_the_queue(page: Page) -> Pull:
         captures=page.captures,
         unreadable=page.unreadable,
     )
-    (read,) = CaptureBatch.model_validate_json(to_json(CaptureBatch(pulls=(pull,)))).pulls
+    (read,) = decoded(CaptureBatch, encoded(CaptureBatch(pulls=(pull,)))).pulls
     return read
 
 
@@ -295,7 +295,7 @@ def test_more_bytes_than_a_pull_carries_are_left_for_the_next() -> None:
     assert page.pending == len(items)
     ids = {capture.capture_id for capture in page.captures} | {item.capture_id for item in page.unreadable}
     assert ids == {f"c{number}" for number in range(taken)}
-    assert len(to_json(through_the_queue(page))) < BYTES_PER_PULL * 1.1
+    assert len(encoded(through_the_queue(page))) < BYTES_PER_PULL * 1.1
 
 
 def test_an_item_with_an_endless_id_stops_nobody() -> None:
@@ -342,7 +342,7 @@ def test_a_pull_stays_below_its_bytes_whatever_the_characters() -> None:
     """Characters of four bytes count as four bytes."""
     items = [bad(capture_id=f"c{number}", metadata={"a": "\U0001f600" * 2_000}) for number in range(1_500)]
     page = read_page(json.dumps({"user_id": OWNER, "captures": list(map(json.loads, items))}).encode(), owner=OWNER)
-    assert len(to_json(through_the_queue(page))) < BYTES_PER_PULL * 1.1
+    assert len(encoded(through_the_queue(page))) < BYTES_PER_PULL * 1.1
 
 
 @settings(max_examples=300, deadline=None)

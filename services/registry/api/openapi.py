@@ -27,6 +27,8 @@ from services.registry.errors import (
     MalformedBodyError,
     RegistryError,
 )
+from shared.claims import Claims
+from shared.message_schemas import SCHEMAS, schemas_of
 
 _DESCRIPTION: Final = """PullSync collects captures from devices by pulling. This is its only front door.
 
@@ -78,11 +80,11 @@ def document(app: FastAPI) -> Json:
 
 
 def _schemas(found: Json) -> Json:
-    """With those of problems instead of FastAPI's own."""
+    """With those of problems instead of FastAPI's own, and of the structs, which FastAPI does not know."""
     models = [(Problem, "serialization"), (InvalidRequestProblem, "serialization")]
     _, ours = models_json_schema(cast("Any", models), ref_template=_SCHEMAS)
     kept = {name: schema for name, schema in found.items() if name not in {"HTTPValidationError", "ValidationError"}}
-    return {**kept, **ours["$defs"]}
+    return {**kept, **ours["$defs"], **schemas_of([Claims])}
 
 
 def operations(schema: Json) -> Iterator[tuple[str, str, Json]]:
@@ -155,7 +157,7 @@ def _response(kinds: list[type[RegistryError]]) -> Json:
         "description": "; ".join(kind.title for kind in kinds),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"$ref": _SCHEMAS.format(model=model.__name__)},
+                "schema": {"$ref": SCHEMAS.format(name=model.__name__)},
                 "examples": {kind.slug: {"summary": kind.title, "value": _problem(kind)} for kind in kinds},
             }
         },

@@ -65,20 +65,22 @@ UPDATE registry.clients SET paused = false, updated_at = CASE WHEN paused THEN n
 WHERE user_id = $1 RETURNING user_id;
 
 -- name: nudge
--- The first nudge makes the client due now. One that comes within the spacing books a single pull for its end, and while
--- that is booked, others change nothing: it will begin later than they came. What is due already is not put off by a
--- booking: the booking becomes the demand when that pull settles.
+-- A nudge makes the client due now, so many ($3) in a burst. Beyond that, one that comes within the spacing ($2) books a
+-- single pull for its end, and while that is booked, others change nothing: it will begin later than they came. (It is the
+-- generic cell rate algorithm.) What is due already is not put off by a booking: the booking becomes the demand when that
+-- pull settles.
 WITH client AS (
-    SELECT c.user_id, c.nudged_at, c.paused, s.running, clock_timestamp() AS asked_at
-    FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id = $1 FOR UPDATE OF c
+    SELECT c.user_id, c.nudged_at, c.paused, s.running, t.asked_at,
+           greatest(t.asked_at, c.nudges_spaced_until - ($3 - 1) * $2::interval) AS due_at,
+           greatest(t.asked_at, c.nudges_spaced_until) + $2::interval AS spaced_until
+    FROM registry.clients AS c, registry.scheduler AS s, LATERAL (SELECT clock_timestamp()) AS t (asked_at)
+    WHERE c.user_id = $1 FOR UPDATE OF c
 ),
 nudged AS (
     UPDATE registry.clients AS c SET
-        nudged_at = greatest(n.asked_at, n.nudged_at + $2::interval),
-        demanded_at = CASE
-            WHEN c.demanded_at <= n.asked_at THEN c.demanded_at
-            ELSE greatest(n.asked_at, n.nudged_at + $2::interval)
-        END,
+        nudged_at = n.due_at,
+        nudges_spaced_until = n.spaced_until,
+        demanded_at = CASE WHEN c.demanded_at <= n.asked_at THEN c.demanded_at ELSE n.due_at END,
         demanded_since = NULL
     FROM client AS n
     WHERE c.user_id = $1 AND n.running AND NOT n.paused AND coalesce(n.nudged_at <= n.asked_at, true)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Final
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field
 
 from services.registry.api.models import ApiModel
 from services.registry.leases import Leases
 from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
+from shared.encoding import encoded
+from shared.message_schemas import SCHEMAS
+
+_ANSWER: Final[dict[str, Any]] = {
+    "content": {"application/json": {"schema": {"$ref": SCHEMAS.format(name=Claims.__name__)}}}
+}
+"""For the document, since FastAPI knows no structs; the schema is added there."""
 
 
 class ClaimRequest(ApiModel):
@@ -30,9 +37,10 @@ class ClaimRoutes:
     def router(self) -> APIRouter:
         """To be included by the app."""
         router = APIRouter(tags=["pullers"])
-        router.post(CLAIMS_PATH)(self.claim)
+        router.post(CLAIMS_PATH, responses={200: _ANSWER})(self.claim)
         return router
 
-    async def claim(self, body: ClaimRequest) -> Claims:
+    async def claim(self, body: ClaimRequest) -> Response:
         """Lease clients that are due to the caller; nobody else gets them until they are settled or the lease ends."""
-        return Claims(targets=tuple(await self._leases.claim_due(body.limit)))
+        claims = Claims(targets=tuple(await self._leases.claim_due(body.limit)))
+        return Response(encoded(claims), media_type="application/json")

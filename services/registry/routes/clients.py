@@ -119,8 +119,8 @@ class ClientRoutes:
     async def nudge(self, user_id: UserId) -> Nudge:
         """Make a client due now: it has captures, and need not wait for its slot.
 
-        A second nudge within the spacing (`PULL_SYNC_NUDGE_SPACING`) is served at its end; while that pull is booked,
-        others are answered 429: it begins later than they came, so nothing is missed.
+        Beyond a burst, a nudge within the spacing (`PULL_SYNC_NUDGE_SPACING`) is served at its end; while that pull is
+        booked, others are answered 429: it begins later than they came, so nothing is missed.
         """
         nudged = await self._nudges.nudge(possible(user_id))
         self._dispatcher.wake(in_s=nudged.due_in_s)

@@ -1,0 +1,71 @@
+"""`python -m benchmarks [--only PART ...] [--quick] [--runs N]`: measure, and print the tables in Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final
+
+from benchmarks import (
+    end_to_end,
+    freshness,
+    ingest,
+    ingest_growth,
+    memory,
+    nudges,
+    polls,
+    registry_growth,
+    scale_out,
+)
+from benchmarks.figures import HEAD, Figure
+from benchmarks.place import Servers
+from benchmarks.plan import Plan, progress
+
+Part = Callable[[Servers, Plan], Awaitable[Sequence[Figure]]]
+PARTS: Final[dict[str, Part]] = {
+    "ingest": ingest.measure,
+    "end-to-end": end_to_end.measure,
+    "polls": polls.measure,
+    "freshness": freshness.measure,
+    "nudges": nudges.measure,
+    "registry-growth": registry_growth.measure,
+    "ingest-growth": ingest_growth.measure,
+    "scale-out": scale_out.measure,
+    "memory": memory.measure,
+}
+_QUICK_PARTS: Final = ("ingest", "end-to-end", "polls", "freshness", "nudges")
+
+
+def main() -> None:
+    """Status 1 when a figure misses its goal; what is wrong in the tables ends it with what it is."""
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts; all unless told")
+    parser.add_argument("--quick", action="store_true", help="smaller, one run of each; without --only some parts")
+    parser.add_argument("--runs", type=int, help="of each measurement; 5 unless told")
+    arguments = parser.parse_args()
+    plan = Plan(quick=arguments.quick, runs=arguments.runs or (1 if arguments.quick else 5))
+    names: Sequence[str] = arguments.only or (_QUICK_PARTS if arguments.quick else tuple(PARTS))
+    figures = asyncio.run(_measure(names, plan))
+    missed = [figure for figure in figures if figure.goal and not figure.goal.reached(figure.median)]
+    if missed:
+        progress(f"{len(missed)} figures miss their goal")
+    sys.exit(1 if missed else 0)
+
+
+async def _measure(names: Sequence[str], plan: Plan) -> list[Figure]:
+    """Each part's table is printed as soon as it is there."""
+    found: list[Figure] = []
+    with Servers.running() as servers:
+        for name in names:
+            progress(name)
+            figures = await PARTS[name](servers, plan)
+            sys.stdout.write(f"\n### {name}\n\n{HEAD}\n" + "\n".join(figure.row() for figure in figures) + "\n\n")
+            sys.stdout.flush()
+            found += figures
+    return found
+
+
+if __name__ == "__main__":
+    main()

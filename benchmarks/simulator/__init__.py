@@ -1,0 +1,1 @@
+"""Thousands of simulated clients in one process: `Simulator` starts it and talks to it."""
