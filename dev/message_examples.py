@@ -8,6 +8,7 @@ from uuid import UUID
 
 from shared.messages import (
     AcknowledgeCaptures,
+    Acknowledgement,
     CaptureBatch,
     Message,
     Outcome,
@@ -54,6 +55,10 @@ _PULL: Final = Pull(
     ),
 )
 
+_OUTCOME: Final = PullOutcome(
+    pull_id=_PULL_ID, user_id="user_1", outcome=Outcome.STORED, stored=1, quarantined=1, duration_s=0.021
+)
+
 EXAMPLES: Final[tuple[Message, ...]] = (
     PullRequested(
         targets=(
@@ -63,18 +68,11 @@ EXAMPLES: Final[tuple[Message, ...]] = (
         )
     ),
     CaptureBatch(pulls=(_PULL,)),
-    AcknowledgeCaptures(pull_id=_PULL_ID, user_id="user_1", client_url=_URL, capture_ids=(_CAPTURE_ID,), attempts=1),
-    PullSettled(
-        outcomes=(
-            PullOutcome(
-                pull_id=_PULL_ID,
-                user_id="user_1",
-                outcome=Outcome.STORED,
-                stored=1,
-                quarantined=1,
-                duration_s=0.021,
-            ),
+    AcknowledgeCaptures(
+        acknowledgements=(
+            Acknowledgement(user_id="user_1", client_url=_URL, capture_ids=(_CAPTURE_ID,), outcome=_OUTCOME),
         )
     ),
+    PullSettled(outcomes=(_OUTCOME,)),
     ReplayQuarantined(quarantine_ids=(1, 2)),
 )

@@ -10,6 +10,8 @@ CLAIMS_PATH: Final = "/api/v1/pull-sync/claims"
 
 CLAIM_LIMIT: Final = 1_000
 """Most clients in one claim."""
+MOST_AHEAD_S: Final = 5.0
+"""Most seconds that a client may be claimed before it is due."""
 
 
 class Claims(Part, frozen=True, kw_only=True):

@@ -78,6 +78,8 @@ class PullTarget(Part, frozen=True, kw_only=True):
     pull_id: UUID
     user_id: str
     client_url: str
+    due_in_s: float = 0.0
+    """Seconds from the claim until its slot, for it may be claimed a moment before; 0 for now."""
     lease_expires_at: Moment
     """After this, by the registry's clock, the pull is taken for lost: what comes of it later settles nothing."""
     after: str | None = None
@@ -161,17 +163,6 @@ class CaptureBatch(Message, frozen=True, kw_only=True):
     pulls: tuple[Pull, ...]
 
 
-class AcknowledgeCaptures(Message, frozen=True, kw_only=True):
-    """Ingest to ingest, with a delay: these captures are stored, tell the client. Repeating it does no harm."""
-
-    pull_id: UUID
-    user_id: str
-    client_url: str
-    capture_ids: tuple[str, ...]
-    attempts: int
-    """How often it was tried so far."""
-
-
 class Difference(Part, frozen=True, kw_only=True):
     """What a client has against what was stored, in one page."""
 
@@ -207,6 +198,25 @@ class PullOutcome(Part, frozen=True, kw_only=True):
     """From the claim's request to the client's whole answer."""
     difference: Difference | None = None
     """Of a complete pull that was stored."""
+
+
+class Acknowledgement(Part, frozen=True, kw_only=True):
+    """What one client is to be told: that these captures are stored."""
+
+    user_id: str
+    client_url: str
+    capture_ids: tuple[str, ...]
+    """None for a client that need not be told, whose pull is only to be settled."""
+    outcome: PullOutcome | None
+    """How its pull ended, but for whether the client could be told; null when that is settled already."""
+
+
+class AcknowledgeCaptures(Message, frozen=True, kw_only=True):
+    """Ingest to ingest: these captures are stored, tell the clients, and settle. Repeating it does no harm."""
+
+    acknowledgements: tuple[Acknowledgement, ...]
+    attempts: int = 0
+    """How often it was tried so far; what failed comes back with a delay, each by itself."""
 
 
 class PullSettled(Message, frozen=True, kw_only=True):

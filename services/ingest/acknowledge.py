@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Final
+
+import msgspec
 import structlog
-from msgspec.structs import replace
 
 from services.ingest.client_api import ClientApi
 from shared.broker import Publisher, PublishError
-from shared.messages import AcknowledgeCaptures
+from shared.messages import AcknowledgeCaptures, Acknowledgement
 from shared.outbound import ClientCallError
 from shared.topology import ACKNOWLEDGE_DELAYS_S, delay_routing_key
+
+_AT_ONCE: Final = 500
+"""Clients that are told at the same time."""
 
 log = structlog.get_logger()
 
@@ -20,23 +26,26 @@ class Acknowledger:
     def __init__(self, *, client_api: ClientApi, publisher: Publisher) -> None:
         self._client_api = client_api
         self._publisher = publisher
+        self._permits = asyncio.Semaphore(_AT_ONCE)
 
-    async def tell(self, message: AcknowledgeCaptures) -> ClientCallError | None:
-        """Try once. When the client can't be told, have it tried later, and answer why."""
+    async def tell(self, told: Acknowledgement, *, attempts: int) -> ClientCallError | None:
+        """Try once, after so many others. When the client can't be told, have it tried later, and answer why."""
         try:
-            await self._client_api.acknowledge(message.client_url, message.capture_ids)
+            async with self._permits:
+                await self._client_api.acknowledge(told.client_url, told.capture_ids)
         except ClientCallError as error:
-            await self._later(message, error)
+            await self._later(told, attempts, error)
             return error
         return None
 
-    async def _later(self, message: AcknowledgeCaptures, error: ClientCallError) -> None:
-        if message.attempts >= len(ACKNOWLEDGE_DELAYS_S):
-            log.info("acknowledgement_given_up", user_id=message.user_id, reason=error.reason, error=str(error))
+    async def _later(self, told: Acknowledgement, attempts: int, error: ClientCallError) -> None:
+        if attempts >= len(ACKNOWLEDGE_DELAYS_S):
+            log.info("acknowledgement_given_up", user_id=told.user_id, reason=error.reason, error=str(error))
             return
-        routing_key = delay_routing_key(ACKNOWLEDGE_DELAYS_S[message.attempts])
+        again = AcknowledgeCaptures(
+            acknowledgements=(msgspec.structs.replace(told, outcome=None),), attempts=attempts + 1
+        )
         try:
-            again = replace(message, attempts=message.attempts + 1)
-            await self._publisher.publish(again, routing_key=routing_key)
+            await self._publisher.publish(again, routing_key=delay_routing_key(ACKNOWLEDGE_DELAYS_S[attempts]))
         except PublishError as publish_error:
-            log.warning("acknowledgement_dropped", user_id=message.user_id, problem=str(publish_error))
+            log.warning("acknowledgement_dropped", user_id=told.user_id, problem=str(publish_error))

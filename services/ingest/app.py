@@ -34,7 +34,7 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "captures"
 
 _ANSWER_BYTES = 64 * 1024
-_POOL_SIZE = 4
+_POOL_SIZE = 6
 
 
 def build_app(settings: IngestSettings) -> Starlette:
@@ -53,13 +53,9 @@ def build_app(settings: IngestSettings) -> Starlette:
     writer = Writer(store=store)
     acknowledger = Acknowledger(client_api=ClientApi(http=http), publisher=publisher)
     settlements = Settlements(publisher=publisher)
-    CaptureBatches(
-        writer=writer,
-        acknowledger=acknowledger,
-        settlements=settlements,
-        comparison=Comparison(pool=pool, queries=queries),
-    ).subscribe(broker)
-    Acknowledgements(acknowledger=acknowledger).subscribe(broker)
+    comparison = Comparison(pool=pool, queries=queries)
+    CaptureBatches(writer=writer, comparison=comparison, publisher=publisher).subscribe(broker)
+    Acknowledgements(acknowledger=acknowledger, settlements=settlements, writer=writer).subscribe(broker)
     Replays(store=store).subscribe(broker)
 
     @asynccontextmanager

@@ -6,37 +6,41 @@ import asyncio
 from typing import Final
 
 from faststream.rabbit import Channel, RabbitBroker
+from msgspec.structs import replace
 
 from services.ingest.acknowledge import Acknowledger
 from services.ingest.compare import Comparison, page_ids
 from services.ingest.store import ReceivedPull
 from services.ingest.writer import Writer
-from shared.broker import decoder
-from shared.messages import AcknowledgeCaptures, CaptureBatch, Difference, Outcome, Pull, PullOutcome, Reason
+from shared.broker import Publisher, decoder
+from shared.messages import (
+    AcknowledgeCaptures,
+    Acknowledgement,
+    CaptureBatch,
+    Difference,
+    Outcome,
+    Pull,
+    PullOutcome,
+    Reason,
+)
 from shared.outbound import ClientCallError
 from shared.settlements import Settlements
 from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
 
 _BATCHES_AT_ONCE: Final = 64
-"""Batches in hand: those in the group that is being committed, and those whose clients are being told."""
-_ACKNOWLEDGEMENTS_AT_ONCE: Final = 64
+"""Batches in hand: those in the groups that are being committed, and those that wait for the next."""
+_ACKNOWLEDGEMENTS_AT_ONCE: Final = 16
+_GIVES_WAY_S: Final = 5.0
+"""How long what is to be told waits while there is something to be stored, at most."""
 
 
 class CaptureBatches:
-    """A batch's message is acknowledged when it is committed, its clients were told or not, and the pulls settled."""
+    """A batch's message is acknowledged when it is committed, and RabbitMQ has what its clients are to be told."""
 
-    def __init__(
-        self,
-        *,
-        writer: Writer,
-        comparison: Comparison,
-        acknowledger: Acknowledger,
-        settlements: Settlements,
-    ) -> None:
+    def __init__(self, *, writer: Writer, comparison: Comparison, publisher: Publisher) -> None:
         self._writer = writer
         self._comparison = comparison
-        self._acknowledger = acknowledger
-        self._settlements = settlements
+        self._publisher = publisher
 
     def subscribe(self, broker: RabbitBroker) -> None:
         """Consume from the queue of batches."""
@@ -46,34 +50,34 @@ class CaptureBatches:
         subscriber(self.handle)
 
     async def handle(self, batch: CaptureBatch) -> None:
-        """Store, then tell. A crash anywhere brings the batch again: then all is a duplicate, and told again.
+        """Store, then have the clients told. A crash anywhere brings the batch again: then all is a duplicate.
 
         Raises:
-            StoreUnavailableError: nothing was stored, or a page of everything not compared, and its client not told.
-            PublishError: a settlement was not taken.
+            StoreUnavailableError: nothing was stored, or a page of everything not compared, and no client is told.
+            PublishError: RabbitMQ did not take what is to be told.
         """
         counts = await self._writer.write([_received(pull) for pull in batch.pulls])
-        await asyncio.gather(*map(self._finish, batch.pulls, counts))
+        told = await asyncio.gather(*map(self._told, batch.pulls, counts))
+        message = AcknowledgeCaptures(acknowledgements=tuple(told))
+        await self._publisher.publish(message, routing_key=ACKNOWLEDGEMENTS.routing())
 
-    async def _finish(self, pull: Pull, stored: int) -> None:
+    async def _told(self, pull: Pull, stored: int) -> Acknowledgement:
         difference = await self._comparison.compare(pull, pull.complete) if pull.complete else None
-        error = await self._acknowledger.tell(
-            AcknowledgeCaptures(
-                pull_id=pull.pull_id,
-                user_id=pull.user_id,
-                client_url=pull.client_url,
-                capture_ids=_to_tell(pull),
-                attempts=0,
-            )
+        return Acknowledgement(
+            user_id=pull.user_id,
+            client_url=pull.client_url,
+            capture_ids=_to_tell(pull),
+            outcome=_outcome(pull, stored, difference),
         )
-        await self._settlements.add(_outcome(pull, stored, difference, error))
 
 
 class Acknowledgements:
-    """Acknowledgements that come back after their delay."""
+    """A message is acknowledged when its clients were told or not, and the pulls settled. Storing goes first."""
 
-    def __init__(self, *, acknowledger: Acknowledger) -> None:
+    def __init__(self, *, acknowledger: Acknowledger, settlements: Settlements, writer: Writer) -> None:
         self._acknowledger = acknowledger
+        self._settlements = settlements
+        self._writer = writer
 
     def subscribe(self, broker: RabbitBroker) -> None:
         """Consume from the queue of acknowledgements."""
@@ -86,8 +90,18 @@ class Acknowledgements:
         subscriber(self.handle)
 
     async def handle(self, message: AcknowledgeCaptures) -> None:
-        """Try once more; the pull is settled already."""
-        await self._acknowledger.tell(message)
+        """Tell each client once.
+
+        Raises:
+            PublishError: a settlement was not taken.
+        """
+        await self._writer.calm(within_s=_GIVES_WAY_S)
+        await asyncio.gather(*(self._tell(told, message.attempts) for told in message.acknowledgements))
+
+    async def _tell(self, told: Acknowledgement, attempts: int) -> None:
+        error = await self._acknowledger.tell(told, attempts=attempts) if told.capture_ids else None
+        if told.outcome is not None:
+            await self._settlements.add(_settled(told.outcome, told, error))
 
 
 def _received(pull: Pull) -> ReceivedPull:
@@ -105,9 +119,8 @@ def _to_tell(pull: Pull) -> tuple[str, ...]:
     return page_ids(pull) if pull.complete is None else pull.complete.unacknowledged
 
 
-def _outcome(pull: Pull, stored: int, difference: Difference | None, error: ClientCallError | None) -> PullOutcome:
+def _outcome(pull: Pull, stored: int, difference: Difference | None) -> PullOutcome:
     """More is asked for at once only when this pull made progress: a client that ignores us can't keep us busy."""
-    told = 0 if error else len(_to_tell(pull))
     return PullOutcome(
         pull_id=pull.pull_id,
         user_id=pull.user_id,
@@ -115,10 +128,15 @@ def _outcome(pull: Pull, stored: int, difference: Difference | None, error: Clie
         stored=stored,
         duplicates=len(pull.captures) - stored,
         quarantined=len(pull.unreadable),
-        pending=max(0, pull.pending - told),
+        pending=pull.pending,
         more_pending=pull.more_pending and stored > 0,
-        reason=Reason.UNACKNOWLEDGED if error else None,
-        error=f"stored, but the client could not be told: {error.reason}: {error}" if error else None,
         duration_s=pull.duration_s,
         difference=difference,
     )
+
+
+def _settled(outcome: PullOutcome, told: Acknowledgement, error: ClientCallError | None) -> PullOutcome:
+    if error is None:
+        return replace(outcome, pending=max(0, outcome.pending - len(told.capture_ids)))
+    text = f"stored, but the client could not be told: {error.reason}: {error}"
+    return replace(outcome, reason=Reason.UNACKNOWLEDGED, error=text)

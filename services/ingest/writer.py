@@ -1,9 +1,10 @@
-"""Group commit: handlers hand over what they have and wait; one writer commits all that has gathered at once."""
+"""Group commit: handlers hand over what they have and wait; a writer commits all that has gathered at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -19,6 +20,8 @@ from shared.messages import PulledCapture, UnreadableItem
 
 GROUP_ROWS: Final = 20_000
 """Rows after which a group is full; a larger pull makes a group of its own."""
+GROUPS_AT_ONCE: Final = 2
+"""While one group is with Postgres, the next one is made and sent: each keeps a core busy."""
 RETRY_S: Final = 10.0
 """How long a transaction is tried again here; then its messages are held (`shared.holding`)."""
 
@@ -45,6 +48,9 @@ class Writer:
     def __init__(self, *, store: CaptureStore) -> None:
         self._store = store
         self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._unwritten = 0
+        self._calm = asyncio.Event()
+        self._calm.set()
 
     async def write(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         """Store these pulls, with those of others; how many captures of each were new.
@@ -53,11 +59,29 @@ class Writer:
             StoreUnavailableError: Postgres did not take them in time; nothing of them is known to be stored.
         """
         done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        self._unwritten += 1
+        self._calm.clear()
         self._waiting.put_nowait((pulls, done))
-        return await done
+        try:
+            return await done
+        finally:
+            self._unwritten -= 1
+            if not self._unwritten:
+                self._calm.set()
+
+    async def calm(self, *, within_s: float) -> None:
+        """Return when nothing waits to be written, or after so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await self._calm.wait()
 
     async def run(self) -> None:
         """Commit group after group, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(GROUPS_AT_ONCE):
+                tasks.create_task(self._run())
+
+    async def _run(self) -> None:
         while True:
             group = await self._gather()
             try:

@@ -1,9 +1,10 @@
-"""The timer: claims clients that are due, each second, and pulls them, many at once."""
+"""The timer: claims clients shortly before they are due, and pulls each at its slot, many at once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from random import SystemRandom
 from typing import Final
 
 import structlog
@@ -14,7 +15,11 @@ from shared.broker import PublishError
 from shared.claims import CLAIM_LIMIT
 from shared.messages import PullTarget
 
-CLAIM_EVERY_S: Final = 1.0
+CLAIM_EVERY_S: Final = 0.25
+"""On the average: at random moments, so that several pullers get equal shares."""
+CLAIM_AHEAD_S: Final = 0.5
+"""Longer than from one claim to the next, so that a client is with a puller when its slot comes."""
+_ROOM_EVERY_S: Final = 0.05
 _AWAY_PAUSES_S: Final = (1.0, 2.0, 5.0)
 _SMALLEST_CLAIM: Final = 10
 
@@ -36,7 +41,7 @@ class Pulls:
         return max(0, self._concurrency - len(self._under_way))
 
     def begin(self, targets: Sequence[PullTarget], asked: Asked = PENDING) -> list[asyncio.Task[None]]:
-        """Pull these clients; each task raises what `Puller.pull` raises."""
+        """Pull these clients, each when it is due; each task raises what `Puller.pull` raises."""
         tasks = [asyncio.create_task(self._pull(target, asked)) for target in targets]
         self._under_way.update(tasks)
         for task in tasks:
@@ -49,6 +54,8 @@ class Pulls:
             await asyncio.wait(self._under_way)
 
     async def _pull(self, target: PullTarget, asked: Asked) -> None:
+        if target.due_in_s > 0:
+            await asyncio.sleep(target.due_in_s)
         async with self._permits:
             await self._puller.pull(target, asked)
 
@@ -63,6 +70,7 @@ class Timer:
         self._registry = registry
         self._pulls = pulls
         self._can_hand_over = can_hand_over
+        self._random = SystemRandom()
 
     async def run(self) -> None:
         """Until cancelled. A registry that is away is asked again, with pauses."""
@@ -80,7 +88,7 @@ class Timer:
                 log.info("registry_back", failures=failures)
             failures = 0
             if not full:
-                await asyncio.sleep(CLAIM_EVERY_S)
+                await asyncio.sleep(CLAIM_EVERY_S * self._random.uniform(0.5, 1.5))
 
     async def claim(self) -> bool:
         """Claim once and begin the pulls; whether there may be more.
@@ -92,9 +100,9 @@ class Timer:
             return False
         limit = min(self._pulls.room, CLAIM_LIMIT)
         if limit < _SMALLEST_CLAIM:
-            await asyncio.sleep(CLAIM_EVERY_S / 20)  # room comes as pulls end
+            await asyncio.sleep(_ROOM_EVERY_S)  # room comes as pulls end
             return True
-        targets = await self._registry.claim(limit)
+        targets = await self._registry.claim(limit, ahead_s=CLAIM_AHEAD_S)
         for task in self._pulls.begin(targets):
             task.add_done_callback(_log_untold)
         return len(targets) == limit

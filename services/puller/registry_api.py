@@ -20,14 +20,14 @@ class RegistryApi:
         self._http = http
         self._url = f"{backend_url}{CLAIMS_PATH}"
 
-    async def claim(self, limit: int) -> tuple[PullTarget, ...]:
-        """Leases on clients that are due, at most `limit`.
+    async def claim(self, limit: int, *, ahead_s: float) -> tuple[PullTarget, ...]:
+        """Leases on clients that are due, or will be within `ahead_s` seconds, at most `limit`.
 
         Raises:
             RegistryAwayError: there was no answer, or not the right one. Leases that it may have given out end alone.
         """
         try:
-            response = await self._http.post(self._url, json={"limit": min(limit, CLAIM_LIMIT)})
+            response = await self._http.post(self._url, json={"limit": min(limit, CLAIM_LIMIT), "ahead_s": ahead_s})
             response.raise_for_status()
             return decoded(Claims, response.content).targets
         except httpx.HTTPError as error:

@@ -45,9 +45,10 @@ class Leases:
         self._in_flight = in_flight
         self._times = times
 
-    async def claim_due(self, limit: int) -> list[PullTarget]:
-        """Lease up to `limit` clients that are due; none while the timer is stopped."""
-        return [_target(row) for row in await self._pool.fetch(self._queries["claim_due"], limit, self._times.lease)]
+    async def claim_due(self, limit: int, *, ahead: timedelta = timedelta(0)) -> list[PullTarget]:
+        """Lease up to `limit` clients that are due, or will be so soon; none while the timer is stopped."""
+        rows = await self._pool.fetch(self._queries["claim_due"], limit, self._times.lease, ahead)
+        return [replace(_target(row), due_in_s=row["due_in_s"]) for row in rows]
 
     async def claim_demanded(self) -> dict[Asked, list[PullTarget]]:
         """Lease the clients that someone wants pulled, by what their pulls shall read."""

@@ -22,7 +22,7 @@ from services.puller import publisher
 from services.puller.publisher import BatchPublisher
 from shared import broker
 from shared.client_protocol import ACKNOWLEDGE_PATH
-from shared.messages import AcknowledgeCaptures, CaptureBatch, Pull
+from shared.messages import CaptureBatch, Pull
 
 _ONCE: Final = "ON CONFLICT (user_id, capture_id) DO NOTHING"
 _DISTINCT: Final = 'SELECT DISTINCT ON (user_id COLLATE "C", capture_id COLLATE "C") *'
@@ -35,7 +35,7 @@ def acknowledge_early() -> None:
     handle = CaptureBatches.handle
 
     async def handle_late(self: CaptureBatches, batch: CaptureBatch) -> None:
-        await _tell(self, batch)
+        await _tell(batch)
         await handle(self, batch)
 
     vars(consumers)["CaptureBatches"].handle = handle_late
@@ -51,7 +51,7 @@ def store_later() -> None:
         await handle(self, batch)
 
     async def handle_later(self: CaptureBatches, batch: CaptureBatch) -> None:
-        await _tell(self, batch)
+        await _tell(batch)
         task = asyncio.create_task(store(self, batch))
         under_way.add(task)
         task.add_done_callback(under_way.discard)
@@ -59,17 +59,18 @@ def store_later() -> None:
     vars(consumers)["CaptureBatches"].handle = handle_later
 
 
-async def _tell(batches: CaptureBatches, batch: CaptureBatch) -> None:
-    acknowledger = vars(batches)["_acknowledger"]
+async def _tell(batch: CaptureBatch) -> None:
     for pull in batch.pulls:
-        told = AcknowledgeCaptures(
-            pull_id=pull.pull_id,
-            user_id=pull.user_id,
-            client_url=pull.client_url,
-            capture_ids=tuple(capture.capture_id for capture in pull.captures),
-            attempts=0,
-        )
-        await acknowledger.tell(told)
+        await _tell_client(pull)
+
+
+async def _tell_client(pull: Pull) -> None:
+    if not pull.captures:
+        return
+    body = {"capture_ids": [capture.capture_id for capture in pull.captures]}
+    with suppress(httpx.HTTPError):
+        async with httpx.AsyncClient(timeout=_TELL_S, trust_env=False) as http:
+            await http.post(f"{pull.client_url}{ACKNOWLEDGE_PATH}", json=body)
 
 
 def store_twice() -> None:
@@ -101,12 +102,7 @@ def tell_when_published() -> None:
 
     async def add_and_tell(self: BatchPublisher, pull: Pull) -> None:
         await add(self, pull)
-        if not pull.captures:
-            return
-        body = {"capture_ids": [capture.capture_id for capture in pull.captures]}
-        with suppress(httpx.HTTPError):
-            async with httpx.AsyncClient(timeout=_TELL_S, trust_env=False) as http:
-                await http.post(f"{pull.client_url}{ACKNOWLEDGE_PATH}", json=body)
+        await _tell_client(pull)
 
     vars(publisher)["BatchPublisher"].add = add_and_tell
 

@@ -33,6 +33,7 @@ from shared.database import make_pool
 from shared.encoding import decoded, encoded
 from shared.messages import (
     AcknowledgeCaptures,
+    Acknowledgement,
     CaptureBatch,
     Outcome,
     Pull,
@@ -43,7 +44,6 @@ from shared.messages import (
     UnreadableItem,
 )
 from shared.outbound import ClientHttp, OutboundPolicy
-from shared.settlements import Settlements
 from shared.topology import ACKNOWLEDGE_DELAYS_S, CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_SETTLED, delay_routing_key
 from tests.waiting import eventually
 
@@ -168,6 +168,11 @@ def batch(client: Client, *capture_ids: str, **fields: Any) -> CaptureBatch:
     return CaptureBatch(pulls=(Pull(**{**known, **fields}),))
 
 
+def outcome_of(user_id: str) -> PullOutcome:
+    """Of a pull that stored one capture."""
+    return PullOutcome(pull_id=UUID(int=1), user_id=user_id, outcome=Outcome.STORED, stored=1)
+
+
 async def events(database: Database) -> list[str]:
     """The ids that are stored."""
     connection = await asyncpg.connect(database.ingest_url)
@@ -218,18 +223,18 @@ async def test_a_client_that_is_down_is_told_later(database: Database, broker_ur
 async def test_a_client_that_stays_down_is_given_up(broker_url: str, client: Client) -> None:
     """Each try waits in the queue of its delay; after the last there is none."""
     client.down = True
-    message = AcknowledgeCaptures(
-        pull_id=UUID(int=1), user_id="ash", client_url=client.url, capture_ids=("a",), attempts=0
-    )
+    told = Acknowledgement(user_id="ash", client_url=client.url, capture_ids=("a",), outcome=outcome_of("ash"))
     async with connected(broker_url) as broker, channel_of(broker_url) as channel, http() as calls:
         acknowledger = Acknowledger(client_api=ClientApi(http=calls), publisher=Publisher(broker))
         for attempts, delay_s in enumerate(ACKNOWLEDGE_DELAYS_S):
-            error = await acknowledger.tell(replace(message, attempts=attempts))
+            error = await acknowledger.tell(told, attempts=attempts)
             assert error is not None
             assert error.reason is Reason.HTTP_STATUS
             again = await take(channel, f"ingest.acknowledgements.after-{delay_s}s")
-            assert decoded(AcknowledgeCaptures, again.body).attempts == attempts + 1
-        assert await acknowledger.tell(replace(message, attempts=len(ACKNOWLEDGE_DELAYS_S))) is not None
+            message = decoded(AcknowledgeCaptures, again.body)
+            assert message.attempts == attempts + 1
+            assert message.acknowledgements == (replace(told, outcome=None),), "it is settled by the first try"
+        assert await acknowledger.tell(told, attempts=len(ACKNOWLEDGE_DELAYS_S)) is not None
         for delay_s in ACKNOWLEDGE_DELAYS_S:
             queue = await channel.get_queue(f"ingest.acknowledgements.after-{delay_s}s", ensure=False)
             assert await queue.get(fail=False) is None
@@ -280,23 +285,20 @@ async def test_a_message_that_always_fails_is_put_aside_in_the_end(broker_url: s
     store = Failing()
     writer = Writer(store=store)
     body = encoded(batch(client, "a"))
-    async with http() as calls:
-        broker = make_broker(broker_url, service="test")
-        publisher = Publisher(broker)
-        CaptureBatches(
-            writer=writer,
-            comparison=Comparison(pool=make_pool("postgresql://nowhere/none", service="test", max_size=1), queries={}),
-            acknowledger=Acknowledger(client_api=ClientApi(http=calls), publisher=publisher),
-            settlements=Settlements(publisher=publisher),
-        ).subscribe(broker)
-        connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES,))
-        writing = asyncio.create_task(writer.run())
-        async with connection.running(), channel_of(broker_url) as channel:
-            await eventually(connection.ready)
-            await publish(channel, body)
-            dead = await take(channel, DEAD)
-        writing.cancel()
-        await asyncio.gather(writing, return_exceptions=True)
+    broker = make_broker(broker_url, service="test")
+    CaptureBatches(
+        writer=writer,
+        comparison=Comparison(pool=make_pool("postgresql://nowhere/none", service="test", max_size=1), queries={}),
+        publisher=Publisher(broker),
+    ).subscribe(broker)
+    connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES,))
+    writing = asyncio.create_task(writer.run())
+    async with connection.running(), channel_of(broker_url) as channel:
+        await eventually(connection.ready)
+        await publish(channel, body)
+        dead = await take(channel, DEAD)
+    writing.cancel()
+    await asyncio.gather(writing, return_exceptions=True)
     assert dead.body == body
     assert store.calls == DELIVERY_LIMIT + 1
     assert client.acknowledged == []

@@ -102,7 +102,7 @@ STATEMENTS: Final = MappingProxyType(
         "an interval of its own": Statement("set_own_interval", (LATE_USER, "60")),
         "a pause": Statement("pause", (LATE_USER,)),
         "what a pause ends": Statement("abandon_parts", (f"array[{LATE_USER}]", "'paused'", "'by a test'")),
-        "a nudge": Statement("nudge", (LATE_USER, "'1 s'")),
+        "a nudge": Statement("nudge", (LATE_USER, "'1 s'", "5")),
         "the totals of clients": Statement("client_totals"),
         "the totals of pulls": Statement("pull_totals", ("'5 min'",)),
         "the reasons of pulls": Statement("pull_failures", ("'5 min'",)),
@@ -117,8 +117,8 @@ STATEMENTS: Final = MappingProxyType(
         "leases given back": Statement("release", (PULLS,)),
         "a claim for a complete run": Statement("claim_complete", ("100", "'120 s'", "2000")),
         "a claim of demanded": Statement("claim_demanded", ("2000", "'120 s'")),
-        "a claim of 500 due": Statement("claim_due", ("500", "'120 s'")),
-        "a claim of 1,000 due": Statement("claim_due", ("1000", "'120 s'")),
+        "a claim of 500 due": Statement("claim_due", ("500", "'120 s'", "'500 ms'")),
+        "a claim of 1,000 due": Statement("claim_due", ("1000", "'120 s'", "'500 ms'")),
     }
 )
 """In this order: what is undone leaves dead rows behind, of which a claim of many leaves most."""

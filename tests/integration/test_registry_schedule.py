@@ -137,6 +137,29 @@ async def test_a_client_in_the_future_is_not_due(clients: Clients, pool: asyncpg
     assert await leases.claim_due(10) == []
 
 
+async def test_a_claim_ahead_says_when_each_client_is_due(pool: asyncpg.Pool, leases: Leases) -> None:
+    """What is due sooner comes first, what is later than asked not at all, and nobody else gets what was handed out."""
+    await register_many(pool, 3)
+    await pool.execute(
+        "UPDATE registry.clients SET next_pull_at = now() + make_interval(secs => 10 * right(user_id, 1)::integer - 10)"
+    )
+    due, soon = await leases.claim_due(10, ahead=timedelta(seconds=11))
+    if due.due_in_s:
+        due, soon = soon, due
+    assert (due.user_id, due.due_in_s, soon.user_id) == ("user_1", 0.0, "user_2")
+    assert 0 < soon.due_in_s <= 10
+    assert await leases.claim_due(10, ahead=timedelta(seconds=11)) == []
+
+
+async def test_a_lease_is_not_claimed_ahead_of_its_end(pool: asyncpg.Pool, leases: Leases) -> None:
+    """It belongs to its puller to the last moment."""
+    await register_many(pool, 1)
+    assert len(await leases.claim_due(1)) == 1
+    assert await leases.claim_due(1, ahead=LEASE + timedelta(seconds=60)) == []
+    await let_lease_end(pool)
+    assert len(await leases.claim_due(1, ahead=timedelta(seconds=1))) == 1
+
+
 async def test_claims_at_the_same_time_never_share_a_client(pool: asyncpg.Pool, leases: Leases) -> None:
     """Sixteen pullers claim at once until nothing is left: each client was handed out exactly once."""
     await register_many(pool, 2_000)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import uuid4
 
 import httpx
 import pytest
 
 from services.puller import loop
-from services.puller.loop import Timer
+from services.puller.loop import Pulls, Timer
+from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi
 from shared.messages import PullTarget
 from tests.waiting import eventually
@@ -22,9 +25,10 @@ class Registry(RegistryApi):
         super().__init__(http=httpx.AsyncClient(), backend_url="http://registry")
         self.claims = 0
 
-    async def claim(self, limit: int) -> tuple[PullTarget, ...]:
+    async def claim(self, limit: int, *, ahead_s: float) -> tuple[PullTarget, ...]:
         """Count."""
         assert limit > 0
+        assert ahead_s > loop.CLAIM_EVERY_S
         self.claims += 1
         return ()
 
@@ -63,3 +67,36 @@ async def test_nothing_is_claimed_while_nothing_can_be_handed_over(monkeypatch: 
         running.cancel()
         with suppress(asyncio.CancelledError):
             await running
+
+
+class Noting(Puller):
+    """Notes whom it pulls, in which order."""
+
+    def __init__(self) -> None:
+        self.pulled: list[str] = []
+
+    async def pull(self, target: PullTarget, asked: Asked = PENDING) -> None:
+        """Note it."""
+        del asked
+        self.pulled.append(target.user_id)
+
+
+async def test_a_client_that_was_claimed_early_is_pulled_at_its_slot() -> None:
+    """Not before, and it takes no place from those that are due."""
+    puller = Noting()
+    pulls = Pulls(puller=puller, concurrency=1)
+    before = asyncio.get_running_loop().time()
+    await asyncio.gather(*pulls.begin([target("later", due_in_s=0.2), target("soon", due_in_s=0.1), target("now")]))
+    assert puller.pulled == ["now", "soon", "later"]
+    assert asyncio.get_running_loop().time() - before >= 0.2
+
+
+def target(user_id: str, *, due_in_s: float = 0.0) -> PullTarget:
+    """A client under a lease."""
+    return PullTarget(
+        pull_id=uuid4(),
+        user_id=user_id,
+        client_url="http://nowhere",
+        lease_expires_at=datetime(2026, 1, 31, 12, tzinfo=UTC),
+        due_in_s=due_in_s,
+    )

@@ -4,21 +4,27 @@
 -- settled for hours, the queue does not fill with copies.
 
 -- name: claim_due
--- Hands out a lease on each client that is due, oldest slot first; concurrent claims never get the same client.
+-- Hands out a lease on each client that is due, or will be within $3, oldest slot first, and says when it is; concurrent
+-- claims never get the same client.
 WITH due AS (
-    SELECT user_id FROM registry.clients
-    WHERE next_pull_at <= now() AND NOT paused AND (SELECT running FROM registry.scheduler)
+    SELECT user_id, next_pull_at AS due_at FROM registry.clients
+    WHERE next_pull_at <= now() + $3::interval AND NOT paused AND (SELECT running FROM registry.scheduler)
+      AND (pull_id IS NULL OR next_pull_at <= now())
     ORDER BY next_pull_at LIMIT $1 FOR UPDATE SKIP LOCKED
+),
+claimed AS (
+    UPDATE registry.clients AS c SET
+        pull_id = gen_random_uuid(),
+        pull_since = NULL,
+        pull_run = NULL,
+        claimed_at = now(),
+        leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
+        next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
+    WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
+    RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at
 )
-UPDATE registry.clients AS c SET
-    pull_id = gen_random_uuid(),
-    pull_since = NULL,
-    pull_run = NULL,
-    claimed_at = now(),
-    leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
-    next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
-WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
-RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at;
+SELECT c.*, greatest(0, extract(epoch FROM d.due_at - now()))::float8 AS due_in_s
+FROM claimed AS c JOIN due AS d USING (user_id);
 
 -- name: claim_demanded
 -- The same for pulls that someone demanded, bounded by how many leases may be out in all; oldest demand first. A demand

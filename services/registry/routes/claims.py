@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Response
@@ -9,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from services.registry.api.models import ApiModel
 from services.registry.leases import Leases
-from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
+from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, MOST_AHEAD_S, Claims
 from shared.encoding import encoded
 from shared.message_schemas import SCHEMAS
 
@@ -26,6 +27,8 @@ class ClaimRequest(ApiModel):
 
     limit: Annotated[int, Field(ge=1, le=CLAIM_LIMIT)]
     """Most clients to lease."""
+    ahead_s: Annotated[float, Field(ge=0, le=MOST_AHEAD_S)] = 0.0
+    """Also lease clients that will be due within so many seconds."""
 
 
 class ClaimRoutes:
@@ -42,5 +45,6 @@ class ClaimRoutes:
 
     async def claim(self, body: ClaimRequest) -> Response:
         """Lease clients that are due to the caller; nobody else gets them until they are settled or the lease ends."""
-        claims = Claims(targets=tuple(await self._leases.claim_due(body.limit)))
+        targets = await self._leases.claim_due(body.limit, ahead=timedelta(seconds=body.ahead_s))
+        claims = Claims(targets=tuple(targets))
         return Response(encoded(claims), media_type="application/json")
