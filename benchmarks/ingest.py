@@ -17,6 +17,9 @@ _COLUMNS: Final = (
     *("user_id", "capture_id", "pokemon_id", "pokemon_name", "action", "removed"),
     *("captured_at", "received_at", "stored_at", "pull_id", "metadata"),
 )
+_ROWS: Final = f"""
+SELECT {", ".join(_COLUMNS)} FROM captures.events ORDER BY received_at, pull_id, captured_at, capture_id
+"""
 _SAMPLE_S: Final = 0.005
 _STORED: Final = "SELECT events FROM captures.totals"
 
@@ -93,9 +96,9 @@ async def drain(place: Place, captures: int, *, stored: int = 0) -> tuple[float,
 
 
 async def _copy(place: Place) -> float:
-    """Captures each second of one COPY of all rows, into the table from which they were taken."""
+    """Captures each second of one COPY of all rows, as they came, into the table from which they were taken."""
     async with place.pool.acquire() as connection:
-        rows = [tuple(row) for row in await connection.fetch(f"SELECT {', '.join(_COLUMNS)} FROM captures.events")]
+        rows = [tuple(row) for row in await connection.fetch(_ROWS)]
         await connection.execute("TRUNCATE captures.events")
         await connection.execute("CHECKPOINT")
         begun = time.perf_counter()

@@ -72,7 +72,7 @@ class Part(Struct, frozen=True, kw_only=True):
     """A part of a message."""
 
 
-class PullTarget(Part, frozen=True, kw_only=True):
+class PullTarget(Part, frozen=True, kw_only=True, gc=False):
     """One client to be pulled, under a lease that the registry holds for it."""
 
     pull_id: UUID
@@ -105,7 +105,7 @@ class PullRequested(Message, frozen=True, kw_only=True):
     targets: Annotated[tuple[PullTarget, ...], Meta(max_length=PULLS_PER_REQUEST)]
 
 
-class PulledCapture(Part, frozen=True, kw_only=True):
+class PulledCapture(Part, frozen=True, kw_only=True, gc=False):
     """A capture that could be read."""
 
     capture_id: str
@@ -118,7 +118,7 @@ class PulledCapture(Part, frozen=True, kw_only=True):
     """JSON text of what the client said beyond `removed`; None for nothing."""
 
 
-class UnreadableItem(Part, frozen=True, kw_only=True):
+class UnreadableItem(Part, frozen=True, kw_only=True, gc=False):
     """An item that could not be read as a capture: kept as it came, and acknowledged if it has an id."""
 
     capture_id: str | None
@@ -128,7 +128,7 @@ class UnreadableItem(Part, frozen=True, kw_only=True):
     """ASCII JSON text, cut to a length that is worth keeping."""
 
 
-class CompletePage(Part, frozen=True, kw_only=True):
+class CompletePage(Part, frozen=True, kw_only=True, gc=False):
     """What makes a pull a page of everything that a client has: the ids after `after`, up to and with `until`."""
 
     asked_at: Moment
@@ -141,7 +141,7 @@ class CompletePage(Part, frozen=True, kw_only=True):
     """Of the page's ids those that the client still holds as pending: only these are acknowledged."""
 
 
-class Pull(Part, frozen=True, kw_only=True):
+class Pull(Part, frozen=True, kw_only=True, gc=False):
     """What one client had pending, or a page of everything that it has."""
 
     pull_id: UUID
@@ -163,7 +163,7 @@ class CaptureBatch(Message, frozen=True, kw_only=True):
     pulls: tuple[Pull, ...]
 
 
-class Difference(Part, frozen=True, kw_only=True):
+class Difference(Part, frozen=True, kw_only=True, gc=False):
     """What a client has against what was stored, in one page."""
 
     until: str | None
@@ -179,7 +179,7 @@ class Difference(Part, frozen=True, kw_only=True):
     """Their ids, the first of them."""
 
 
-class PullOutcome(Part, frozen=True, kw_only=True):
+class PullOutcome(Part, frozen=True, kw_only=True, gc=False):
     """How one pull ended, from whoever ended it."""
 
     pull_id: UUID
@@ -200,7 +200,7 @@ class PullOutcome(Part, frozen=True, kw_only=True):
     """Of a complete pull that was stored."""
 
 
-class Acknowledgement(Part, frozen=True, kw_only=True):
+class Acknowledgement(Part, frozen=True, kw_only=True, gc=False):
     """What one client is to be told: that these captures are stored."""
 
     user_id: str

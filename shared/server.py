@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import resource
 import signal
@@ -28,6 +29,8 @@ _STOP_WITHIN_S: Final = 3
 _END_WITHIN_S: Final = 11.0
 """From the last request to the end of the process. What is in hand by then goes back, as after a crash."""
 _BACKLOG: Final = 2048
+_GC_AFTER: Final = 50_000
+"""Objects made until cycles are looked for: a batch is thousands of objects, and none of ours is in a cycle."""
 
 log = structlog.get_logger()
 
@@ -64,6 +67,8 @@ def run(build: Callable[[], App], *, host: str, port: int, variable: str) -> NoR
 async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     """The lifespan is entered here and not by uvicorn, which would log a trace when it fails."""
     app = build()
+    gc.freeze()  # what is there now stays
+    gc.set_threshold(_GC_AFTER)
     quiet = QuietEnd(app)
     config = uvicorn.Config(
         quiet,

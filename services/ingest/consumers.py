@@ -57,7 +57,7 @@ class CaptureBatches:
             PublishError: RabbitMQ did not take what is to be told.
         """
         counts = await self._writer.write([_received(pull) for pull in batch.pulls])
-        told = await asyncio.gather(*map(self._told, batch.pulls, counts))
+        told = [await self._told(pull, stored) for pull, stored in zip(batch.pulls, counts, strict=True)]
         message = AcknowledgeCaptures(acknowledgements=tuple(told))
         await self._publisher.publish(message, routing_key=ACKNOWLEDGEMENTS.routing())
 

@@ -14,6 +14,10 @@ from asyncpg.pool import PoolConnectionProxy
 from shared.messages import PulledCapture, UnreadableItem
 
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
+_COLUMNS: Final = (
+    *("user_id", "capture_id", "pokemon_id", "pokemon_name", "action", "removed"),
+    *("captured_at", "received_at", "pull_id", "metadata"),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +88,7 @@ class CaptureStore:
             asyncpg.PostgresError, OSError: nothing was stored.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(self._queries["store_captures"], *_capture_columns(pulls))
+            rows = await self.store_within(connection, pulls)
             unreadable = [(pull, item) for pull in pulls for item in pull.unreadable]
             kept = (
                 await connection.fetch(self._queries["quarantine"], *_quarantine_columns(unreadable))
@@ -92,8 +96,8 @@ class CaptureStore:
                 else []
             )
             await self._count(connection, rows, quarantined=len(kept))
-        stored = {row["pull_number"]: row["stored"] for row in rows}
-        return [stored.get(number, 0) for number in range(len(pulls))]
+        stored = {row["pull_id"]: row["stored"] for row in rows}
+        return [stored.pop(pull.pull_id, 0) for pull in pulls]  # a pull that is there twice was stored by the first
 
     async def quarantined(self, quarantine_ids: Sequence[int]) -> list[Quarantined]:
         """Those of these items that are still in quarantine."""
@@ -112,10 +116,21 @@ class CaptureStore:
         pulls = [pull for one in replayed for pull in one.pulls]
         ids, problems = [one.item.quarantine_id for one in replayed], [_printable(one.problem) for one in replayed]
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await connection.fetch(self._queries["store_captures"], *_capture_columns(pulls)) if pulls else []
+            rows = await self.store_within(connection, pulls)
             gone: int = await connection.fetchval(self._queries["settle_replayed"], ids, problems)
             await self._count(connection, rows, quarantined=-gone)
         return gone
+
+    async def store_within(
+        self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull]
+    ) -> list[asyncpg.Record]:
+        """Store captures in a transaction of the caller's, who counts them at its end; how many of a pull were new."""
+        records = _records(pulls)
+        if not records:
+            return []
+        await connection.execute(self._queries["make_incoming"])
+        await connection.copy_records_to_table("incoming", records=records, columns=_COLUMNS)
+        return await connection.fetch(self._queries["store_captures"])
 
     async def _count(
         self, connection: PoolConnectionProxy, rows: Sequence[asyncpg.Record], *, quarantined: int
@@ -126,23 +141,24 @@ class CaptureStore:
             await connection.execute(self._queries["count"], sum(row["stored"] for row in rows), grown, quarantined)
 
 
-def _capture_columns(pulls: Sequence[ReceivedPull]) -> list[list[Any]]:
-    """The captures as one array for each column, which asyncpg sends much faster than rows."""
-    columns: list[list[Any]] = [[] for _ in range(11)]
-    for number, pull in enumerate(pulls):
-        count = len(pull.captures)
-        columns[0] += [number] * count
-        columns[1] += [pull.user_id] * count
-        columns[2] += [capture.capture_id for capture in pull.captures]
-        columns[3] += [capture.pokemon_id for capture in pull.captures]
-        columns[4] += [capture.pokemon_name for capture in pull.captures]
-        columns[5] += [capture.action for capture in pull.captures]
-        columns[6] += [capture.removed for capture in pull.captures]
-        columns[7] += [capture.timestamp for capture in pull.captures]
-        columns[8] += [pull.received_at] * count
-        columns[9] += [pull.pull_id] * count
-        columns[10] += [capture.metadata for capture in pull.captures]
-    return columns
+def _records(pulls: Sequence[ReceivedPull]) -> list[tuple[Any, ...]]:
+    """The captures as rows of `_COLUMNS`."""
+    return [
+        (
+            pull.user_id,
+            capture.capture_id,
+            capture.pokemon_id,
+            capture.pokemon_name,
+            capture.action,
+            capture.removed,
+            capture.timestamp,
+            pull.received_at,
+            pull.pull_id,
+            capture.metadata,
+        )
+        for pull in pulls
+        for capture in pull.captures
+    ]
 
 
 def _quarantine_columns(items: Sequence[tuple[ReceivedPull, UnreadableItem]]) -> list[list[Any]]:

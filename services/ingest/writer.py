@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,8 +21,10 @@ from shared.messages import PulledCapture, UnreadableItem
 
 GROUP_ROWS: Final = 20_000
 """Rows after which a group is full; a larger pull makes a group of its own."""
-GROUPS_AT_ONCE: Final = 2
-"""While one group is with Postgres, the next one is made and sent: each keeps a core busy."""
+GROUPS_AT_ONCE: Final = 3
+"""While some are with Postgres, the next one is made and sent."""
+WORTH_ROWS: Final = 4_000
+"""Rows for which a group is worth a commit beside another."""
 RETRY_S: Final = 10.0
 """How long a transaction is tried again here; then its messages are held (`shared.holding`)."""
 
@@ -39,7 +42,24 @@ REFUSED: Final = "the database refused it: "
 
 log = structlog.get_logger()
 
-Waiting = tuple[Sequence[ReceivedPull], asyncio.Future[list[int]]]
+
+class Waiting:
+    """What somebody wants to have written, and waits for."""
+
+    def __init__(self, pulls: Sequence[ReceivedPull]) -> None:
+        self.pulls = pulls
+        self.rows = sum(pull.rows for pull in pulls)
+        self.done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+
+    def succeed(self, counts: list[int]) -> None:
+        """It is committed."""
+        if not self.done.done():
+            self.done.set_result(counts)
+
+    def fail(self, error: Exception) -> None:
+        """Nothing of it is known to be stored."""
+        if not self.done.done():
+            self.done.set_exception(error)
 
 
 class Writer:
@@ -47,7 +67,12 @@ class Writer:
 
     def __init__(self, *, store: CaptureStore) -> None:
         self._store = store
-        self._waiting: asyncio.Queue[Waiting] = asyncio.Queue()
+        self._waiting: deque[Waiting] = deque()
+        self._waiting_rows = 0
+        self._committing = 0
+        """Groups that are with Postgres."""
+        self._changed = asyncio.Event()
+        """Set when there is more to write, or a commit has ended."""
         self._unwritten = 0
         self._calm = asyncio.Event()
         self._calm.set()
@@ -58,12 +83,14 @@ class Writer:
         Raises:
             StoreUnavailableError: Postgres did not take them in time; nothing of them is known to be stored.
         """
-        done: asyncio.Future[list[int]] = asyncio.get_running_loop().create_future()
+        waiting = Waiting(pulls)
+        self._waiting.append(waiting)
+        self._waiting_rows += waiting.rows
+        self._changed.set()
         self._unwritten += 1
         self._calm.clear()
-        self._waiting.put_nowait((pulls, done))
         try:
-            return await done
+            return await waiting.done
         finally:
             self._unwritten -= 1
             if not self._unwritten:
@@ -77,30 +104,41 @@ class Writer:
 
     async def run(self) -> None:
         """Commit group after group, until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(GROUPS_AT_ONCE):
-                tasks.create_task(self._run())
+        async with asyncio.TaskGroup() as commits:
+            while True:
+                while not self._worth_a_commit():
+                    self._changed.clear()
+                    await self._changed.wait()
+                self._committing += 1
+                commits.create_task(self._write(self._take()))
 
-    async def _run(self) -> None:
-        while True:
-            group = await self._gather()
-            try:
-                counts = await self._commit([pull for pulls, _ in group for pull in pulls])
-            except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
-                _tell_all(group, error)
-                continue
-            for pulls, done in group:
-                mine, counts = counts[: len(pulls)], counts[len(pulls) :]
-                if not done.done():
-                    done.set_result(mine)
+    def _worth_a_commit(self) -> bool:
+        """Beside a commit that is under way only much is: a little is cheaper together with what comes meanwhile."""
+        if not self._committing:
+            return bool(self._waiting)
+        return self._waiting_rows >= WORTH_ROWS and self._committing < GROUPS_AT_ONCE
 
-    async def _gather(self) -> list[Waiting]:
-        group = [await self._waiting.get()]
-        rows = sum(pull.rows for pull in group[0][0])
-        while rows < GROUP_ROWS and not self._waiting.empty():
-            group.append(self._waiting.get_nowait())
-            rows += sum(pull.rows for pull in group[-1][0])
+    def _take(self) -> list[Waiting]:
+        group, rows = [], 0
+        while self._waiting and rows < GROUP_ROWS:
+            group.append(self._waiting.popleft())
+            rows += group[-1].rows
+        self._waiting_rows -= rows
         return group
+
+    async def _write(self, group: Sequence[Waiting]) -> None:
+        try:
+            counts = await self._commit([pull for waiting in group for pull in waiting.pulls])
+        except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
+            for waiting in group:
+                waiting.fail(error)
+        else:
+            for waiting in group:
+                mine, counts = counts[: len(waiting.pulls)], counts[len(waiting.pulls) :]
+                waiting.succeed(mine)
+        finally:
+            self._committing -= 1
+            self._changed.set()
 
     async def _commit(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         try:
@@ -152,9 +190,3 @@ def _quarantined(capture: PulledCapture, error: Exception) -> UnreadableItem:
         problem=f"{REFUSED}{error}"[:500],
         raw=encoded(capture).decode(),
     )
-
-
-def _tell_all(group: Sequence[Waiting], error: Exception) -> None:
-    for _, done in group:
-        if not done.done():
-            done.set_exception(error)

@@ -25,7 +25,7 @@ from shared.client_protocol import ACKNOWLEDGE_PATH
 from shared.messages import CaptureBatch, Pull
 
 _ONCE: Final = "ON CONFLICT (user_id, capture_id) DO NOTHING"
-_DISTINCT: Final = 'SELECT DISTINCT ON (user_id COLLATE "C", capture_id COLLATE "C") *'
+_DISTINCT: Final = "DISTINCT ON (user_id, capture_id)"
 _A_MOMENT_S: Final = 3.0
 _TELL_S: Final = 3.0
 
@@ -82,7 +82,7 @@ def store_twice() -> None:
         text = queries["store_captures"]
         assert _ONCE in text
         assert _DISTINCT in text
-        return queries | {"store_captures": text.replace(_ONCE, "").replace(_DISTINCT, "SELECT *")}
+        return queries | {"store_captures": text.replace(_ONCE, "").replace(_DISTINCT, "")}
 
     async def migrate_and_forget(url: str, **options: Any) -> None:
         await migrate(url, **options)

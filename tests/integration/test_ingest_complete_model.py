@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
-from uuid import uuid4
+from typing import Final
 
 import asyncpg
 import pytest
@@ -20,7 +19,6 @@ from shared.messages import PulledCapture
 from tests.complete_pages import (
     FAR,
     QUERIES,
-    RECEIVED,
     Ingest,
     assert_tables_are,
     capture,
@@ -170,15 +168,6 @@ async def waits(pool: asyncpg.Pool) -> bool:
     return bool(await pool.fetchval(query))
 
 
-def columns(user: str, *captures: PulledCapture) -> list[Sequence[Any]]:
-    """The parameters of `store_captures`."""
-    rows = [
-        (0, user, each.capture_id, each.pokemon_id, each.pokemon_name, each.action, each.removed, each.timestamp)
-        for each in captures
-    ]
-    return [*map(list, zip(*rows, strict=True)), [RECEIVED] * len(rows), [uuid4()] * len(rows), [None] * len(rows)]
-
-
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("second", [0, 2], ids=["older", "newer"])
 async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, second: int, *, removed: bool) -> None:
@@ -188,7 +177,7 @@ async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, se
     async with ingest.pool.acquire() as writer, asyncio.timeout(20):
         begun = writer.transaction()
         await begun.start()
-        await writer.fetch(QUERIES["store_captures"], *columns("ash", new))
+        await ingest.store.store_within(writer, [received(pull_of([new]))])
         deleting = asyncio.create_task(ingest.page([], page_of(delete=True)))
         await eventually(lambda: waits(ingest.pool))
         await writer.execute(QUERIES["count"], 1, -1 if removed and second else 0, 0)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import asyncpg
 import pytest
@@ -43,7 +43,7 @@ def capture(capture_id: str = "c1", **fields: Any) -> PulledCapture:
 def pull(*captures: PulledCapture, user_id: str = "ash", unreadable: Sequence[UnreadableItem] = ()) -> ReceivedPull:
     """A pull of one user, received an hour after noon."""
     return ReceivedPull(
-        pull_id=UUID(int=1),
+        pull_id=uuid4(),
         user_id=user_id,
         received_at=NOON + timedelta(hours=1),
         captures=captures,
@@ -111,6 +111,22 @@ async def test_a_group_gives_each_its_own_counts(writer: Writer) -> None:
         )
     )
     assert results == ([1], [0, 5], [], [1])
+
+
+async def test_a_pull_that_comes_twice_counts_once(writer: Writer) -> None:
+    """Though both messages, the second a redelivery, be in one group."""
+    twice = pull(capture("a"), capture("b"))
+    assert await writer.write([twice, pull(capture("c")), twice]) == [2, 1, 0]
+
+
+async def test_nothing_of_a_group_that_failed_is_in_the_next(writer: Writer, pool: asyncpg.Pool) -> None:
+    """What a connection had taken in for a transaction is gone with it; also when another table refuses."""
+    await pool.execute("ALTER TABLE captures.ranking ADD CONSTRAINT refuse CHECK (pokemon_id <> 4)")
+    for _ in range(2 * pool.get_max_size()):  # every connection of the pool
+        with pytest.raises(asyncpg.CheckViolationError):
+            await writer.write([pull(capture("bad", pokemon_id=4), capture("worse"))])
+    assert await writer.write([pull(capture("good"))]) == [1]
+    assert await ids(pool) == ["good"]
 
 
 UNSTORABLE: Final[dict[str, dict[str, Any]]] = {
@@ -302,16 +318,15 @@ async def test_long_items_that_begin_alike_are_told_apart_by_their_ids(writer: W
     assert [row[0] for row in kept] == ["u1", "u2", None]
 
 
-async def test_unreadable_items_do_not_deadlock_two_writers(pool: asyncpg.Pool) -> None:
+async def test_unreadable_items_do_not_deadlock_two_writers(pool: asyncpg.Pool, store: CaptureStore) -> None:
     """The same unreadable item beside new captures here, and alone there: one waits for the other, and both end."""
     queries = load_queries("services.ingest")
     quarantine = (["ash"], ["u"], ["p"], ["[]"], [UUID(int=1)])
-    captures = ([0], ["ash"], ["a"], [25], ["x"], ["capture"], [False], [NOON], [NOON], [UUID(int=1)], [None])
     async with pool.acquire() as here, pool.acquire() as there, asyncio.timeout(20):
         begun_here, begun_there = here.transaction(), there.transaction()
         await begun_here.start()
         await begun_there.start()
-        await here.fetch(queries["store_captures"], *captures)
+        await store.store_within(here, [pull(capture())])
         await there.fetch(queries["quarantine"], *quarantine)
         waiting = asyncio.create_task(here.fetch(queries["quarantine"], *quarantine))
         await there.execute(queries["count"], 0, 0, 1)
