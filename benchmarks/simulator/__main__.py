@@ -6,6 +6,7 @@ import asyncio
 import json
 import resource
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any, Final
@@ -19,6 +20,29 @@ from services.client.nudge import nudge_url
 
 _CONTROL: Final = b"/control/"
 _NUDGE_TIMEOUT_S = 10
+_WINDOW_S: Final = 0.25
+
+
+class Load:
+    """How busy this one process is, as a share of the one core that it can use."""
+
+    def __init__(self) -> None:
+        self.busiest = 0.0
+        """In any window since it was last asked for."""
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin a new window; what was before is not of interest."""
+        self._cpu_s, self._at_s = time.process_time(), time.monotonic()
+
+    async def watch(self) -> None:
+        """Window after window, until cancelled."""
+        while True:
+            await asyncio.sleep(_WINDOW_S)
+            passed_s = time.monotonic() - self._at_s
+            if passed_s >= _WINDOW_S / 2:
+                self.busiest = max(self.busiest, (time.process_time() - self._cpu_s) / passed_s)
+            self.restart()
 
 
 class Control:
@@ -26,6 +50,7 @@ class Control:
 
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
+        self.load = Load()
         self._commands: dict[str, Callable[..., Awaitable[Any]]] = {
             "fill": self.fill,
             "hang": self.hang,
@@ -46,6 +71,7 @@ class Control:
     async def fill(self, *, first: int, last: int, captures: int) -> None:
         """Give the clients from `first` to before `last` so many captures more."""
         self._fleet.fill(range(first, last), captures)
+        self.load.restart()
 
     async def hang(self, *, every: int) -> None:
         """Let each n-th client take requests and answer none; 0 for no client."""
@@ -54,14 +80,15 @@ class Control:
 
     async def take(self) -> dict[str, Any]:
         """What was seen since the last time, and what is."""
-        fleet, usage = self._fleet, resource.getrusage(resource.RUSAGE_SELF)
+        fleet = self._fleet
         seen = {
             "polls": fleet.polls,
             "acknowledged": fleet.acknowledged,
             "told_after_s": fleet.told_after_s,
             "pending": fleet.pending(),
-            "cpu_s": usage.ru_utime + usage.ru_stime,
+            "busiest": self.load.busiest,
         }
+        self.load.busiest = 0.0
         fleet.polls, fleet.acknowledged, fleet.told_after_s = [], 0, []
         return seen
 
@@ -96,7 +123,9 @@ async def main(port: int, clients: int, seed: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     control = Control(Fleet(clients=clients, port=port, seed=seed))
     server = await serve_everywhere(control.handle, port=port)
-    await server.serve_forever()
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(control.load.watch())
+        tasks.create_task(server.serve_forever())
 
 
 if __name__ == "__main__":

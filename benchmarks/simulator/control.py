@@ -9,6 +9,7 @@ from typing import Any, Final, Self
 import httpx
 from pydantic import BaseModel, ConfigDict
 
+from benchmarks.plan import progress
 from benchmarks.simulator.fleet import address, user_id
 from dev.local_http import open_local
 from dev.servers.ports import LOOPBACK, free_port
@@ -17,6 +18,7 @@ from dev.stack import CHECKOUT, inherited_environment
 
 _UP_WITHIN_S: Final = 30.0
 _COMMAND_TIMEOUT_S: Final = 3_600.0
+_TOO_BUSY: Final = 0.9
 
 
 class Seen(BaseModel):
@@ -32,8 +34,8 @@ class Seen(BaseModel):
     """From each timed capture until its client was told that it is stored."""
     pending: int
     """Captures that no client was told to forget yet."""
-    cpu_s: float
-    """Of the process, since its start."""
+    busiest: float
+    """The most of a core that the process used in any quarter of a second; near 1 the clients are what is measured."""
 
 
 class Simulator:
@@ -70,8 +72,14 @@ class Simulator:
         await self._tell("hang", every=every)
 
     async def take(self) -> Seen:
-        """What was seen since the last time."""
-        return Seen.model_validate(await self._tell("take"))
+        """What was seen since the last time. Says so when the simulator itself was the bottleneck."""
+        seen = Seen.model_validate(await self._tell("take"))
+        if seen.busiest > _TOO_BUSY:
+            progress(
+                f"the simulated clients were the bottleneck: their process used {seen.busiest:.0%} of a core for "
+                "a quarter of a second, so what was measured is theirs"
+            )
+        return seen
 
     async def capture(self, *, rate: float, seconds: float, registry_url: str) -> int:
         """Make so many captures each second, each followed by a nudge; how many it were."""

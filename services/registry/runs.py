@@ -14,7 +14,10 @@ import asyncpg
 from services.registry.domain import Run, RunClient, RunKind, RunProgress
 from services.registry.errors import RefusedError, UnknownRunError
 
-_POLL_S: Final = 0.05
+_POLL_S: Final = (0.01, 0.5)
+"""How often the database is asked whether a run is done: the longer it takes, the less often, within these bounds."""
+_POLL_SHARE: Final = 0.02
+"""Of the time that a run took so far."""
 
 RunOutcome = Literal["waiting", "failed", "differing"]
 """Clients of a run that an operator may look for."""
@@ -112,12 +115,15 @@ class Runs:
 
         Settlements may reach another registry, so the database is asked.
         """
-        deadline = asyncio.get_running_loop().time() + at_most_s
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
         while True:
             run = await self.get(run_id)
-            if run.finished_at is not None or asyncio.get_running_loop().time() >= deadline:
+            waited_s = loop.time() - begun
+            if run.finished_at is not None or waited_s >= at_most_s:
                 return run
-            await asyncio.sleep(_POLL_S)
+            shortest_s, longest_s = _POLL_S
+            await asyncio.sleep(min(max(waited_s * _POLL_SHARE, shortest_s), longest_s, at_most_s - waited_s))
 
     async def cancel(self, run_id: UUID) -> None:
         """End the run: what it still waits for is no longer demanded; pulls under way end, and what they store stays.
