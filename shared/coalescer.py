@@ -16,7 +16,12 @@ class Limits:
 
     weight: int
     linger_s: float
-    """How long the first item may wait for company."""
+    """How long the first item waits for company."""
+    crowd: int = 1
+    """Weight that makes it worth to wait as long once more, when so much came in that time; few large messages cost
+    everybody less than many small ones."""
+    crowd_linger_s: float = 0.0
+    """About how long the first item waits at most while they crowd."""
 
 
 class Coalescer(Generic[ItemT]):
@@ -42,7 +47,7 @@ class Coalescer(Generic[ItemT]):
             parcel.close()
             parcel = None
         if parcel is None:
-            parcel = self._open = _Parcel(self._send, self._limits.linger_s)
+            parcel = self._open = _Parcel(self._send, self._limits)
         parcel.items.append(item)
         parcel.weight += weight
         if parcel.weight >= self._limits.weight:
@@ -59,24 +64,34 @@ class Coalescer(Generic[ItemT]):
 class _Parcel(Generic[ItemT]):
     """One message in the making, and the task that sends it once it is full or has lingered."""
 
-    def __init__(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]], linger_s: float) -> None:
+    def __init__(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]], limits: Limits) -> None:
         self.items: list[ItemT] = []
         self.weight = 0
+        self._limits = limits
         self._full = asyncio.Event()
-        self.sent = asyncio.create_task(self._linger_and_send(send, linger_s))
+        self.sent = asyncio.create_task(self._linger_and_send(send))
         self.sent.add_done_callback(_seen)
 
     def close(self) -> None:
         """Send now."""
         self._full.set()
 
-    async def _linger_and_send(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]], linger_s: float) -> None:
+    async def _linger_and_send(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]]) -> None:
+        lingered_s, before = 0.0, 0
+        while not await self._is_full(self._limits.linger_s):
+            lingered_s += self._limits.linger_s
+            if self.weight - before < self._limits.crowd or lingered_s >= self._limits.crowd_linger_s:
+                break
+            before = self.weight
+        await send(self)
+
+    async def _is_full(self, within_s: float) -> bool:
         try:
-            async with asyncio.timeout(linger_s):
+            async with asyncio.timeout(within_s):
                 await self._full.wait()
         except TimeoutError:
-            pass
-        await send(self)
+            return False
+        return True
 
 
 def _seen(sent: asyncio.Task[None]) -> None:

@@ -105,7 +105,7 @@ class PullRequested(Message, frozen=True, kw_only=True):
     targets: Annotated[tuple[PullTarget, ...], Meta(max_length=PULLS_PER_REQUEST)]
 
 
-class PulledCapture(Part, frozen=True, kw_only=True, gc=False):
+class PulledCapture(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """A capture that could be read."""
 
     capture_id: str
@@ -113,8 +113,8 @@ class PulledCapture(Part, frozen=True, kw_only=True, gc=False):
     pokemon_name: str
     action: Action
     timestamp: Moment
-    removed: bool
-    metadata: str | None
+    removed: bool = False
+    metadata: str | None = None
     """JSON text of what the client said beyond `removed`; None for nothing."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -14,7 +14,8 @@ import msgspec
 
 from dev.database import Database
 from services.ingest.compare import Comparison
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.incoming import ReceivedPull
+from services.ingest.store import CaptureStore
 from shared.database import make_pool
 from shared.messages import CompletePage, Difference, Pull, PulledCapture
 from shared.sql import load_queries
@@ -79,10 +80,11 @@ class Ingest:
     store: CaptureStore
     comparison: Comparison
 
-    async def take(self, pull: Pull) -> int:
-        """Store the pull."""
-        (stored,) = await self.store.store([received(pull)])
-        return stored
+    async def take(self, *pulls: Pull) -> list[int]:
+        """Store the pulls; again, as the writer does, when others were storing the same."""
+        while True:
+            with suppress(asyncpg.UniqueViolationError):
+                return await self.store.store([received(pull) for pull in pulls])
 
     async def have(self, *captures: PulledCapture, user: str = "ash") -> None:
         """Store these."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import asyncpg
+
 _POLL_S = 0.05
 
 
@@ -20,3 +22,8 @@ async def eventually(condition: Callable[[], Awaitable[bool]], *, deadline_s: fl
         name = getattr(condition, "__qualname__", repr(condition))
         assert loop.time() < end, f"not true within {deadline_s:g} s: {name}"
         await asyncio.sleep(_POLL_S)
+
+
+async def some_wait(pool: asyncpg.Pool) -> bool:
+    """Whether somebody in Postgres waits for a lock of somebody else."""
+    return bool(await pool.fetchval("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"))

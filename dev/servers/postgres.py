@@ -35,13 +35,22 @@ _IMMEDIATE_SHUTDOWN_S: Final = 5.0
 _SETTINGS: Final = {
     "listen_addresses": LOOPBACK,
     "unix_socket_directories": "",
-    "max_connections": "200",
     "timezone": "UTC",
     "log_timezone": "UTC",
     "log_line_prefix": "%m [%p] %q%u@%d ",
     "logging_collector": "off",
     "log_destination": "stderr",
 }
+TUNED: Final = {
+    "max_connections": "200",
+    "shared_buffers": "256MB",
+    "wal_buffers": "32MB",
+    "min_wal_size": "512MB",
+    "max_wal_size": "2GB",
+}
+"""As in docker-compose.yml. The defaults are those of the smallest machine: the log's buffer is full in the middle of a
+large transaction, and checkpoints come so often that pages are logged whole again and again."""
+
 # Not synchronous_commit: without it a killed server loses what it had confirmed, and it costs little without fsync.
 _NOT_DURABLE: Final = {"fsync": "off", "full_page_writes": "off"}
 
@@ -184,7 +193,7 @@ class PostgresServer:
 
     def _launch(self, binaries: Path, account: Account) -> None:
         require_free(self.port, "PostgreSQL", "POSTGRES_PORT")
-        settings = {**_SETTINGS, "port": str(self.port), **({} if self._durable else _NOT_DURABLE)}
+        settings = {**_SETTINGS, **TUNED, "port": str(self.port), **({} if self._durable else _NOT_DURABLE)}
         argv = [str(binaries / "postgres"), "-D", str(self._cluster)]
         argv += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._process = ManagedProcess(

@@ -12,8 +12,7 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from services.ingest.errors import StoreUnavailableError
-from services.ingest.writer import RETRY_S, may_pass
-from shared.database import TRANSIENT
+from services.ingest.writer import MAY_PASS, RETRY_S, may_pass
 from shared.messages import EXAMPLES, CompletePage, Difference, Pull
 
 _AT_ONCE: Final = 2
@@ -53,7 +52,7 @@ class Comparison:
                 with attempt:
                     async with self._permits, self._pool.acquire() as connection, connection.transaction():
                         return await self._compare(connection, pull, page)
-        except TRANSIENT as error:
+        except MAY_PASS as error:
             message = f"the database did not compare a page of {pull.user_id!r}: {error}"
             raise StoreUnavailableError(message) from error
         raise AssertionError

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from services.ingest.acknowledge import Acknowledger
 from services.ingest.compare import Comparison, page_ids
-from services.ingest.store import ReceivedPull
+from services.ingest.incoming import ReceivedPull
 from services.ingest.writer import Writer
 from shared.broker import Publisher, decoder
 from shared.messages import (

@@ -15,10 +15,9 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.store import CaptureStore, Quarantined, Replayed
-from services.ingest.writer import REFUSED, RETRY_S, UNSTORABLE, is_unstorable, may_pass
+from services.ingest.writer import MAY_PASS, REFUSED, RETRY_S, UNSTORABLE, is_unstorable, may_pass
 from shared.broker import decoder
 from shared.capture_reading import RAW_CHARS, read_item
-from shared.database import TRANSIENT
 from shared.encoding import UnreadableMessageError, decoded
 from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
 from shared.topology import EXCHANGE, REPLAYS
@@ -55,7 +54,7 @@ class Replays:
                 with attempt:
                     replayed = [read_again(item) for item in await self._store.quarantined(message.quarantine_ids)]
                     gone = await self._settle(replayed)
-        except TRANSIENT as error:
+        except MAY_PASS as error:
             text = f"the database did not take {len(message.quarantine_ids)} replayed items: {error}"
             raise StoreUnavailableError(text) from error
         log.info("quarantine_replayed", asked=len(message.quarantine_ids), found=len(replayed), stored=gone)

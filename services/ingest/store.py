@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -11,29 +12,13 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from services.ingest.incoming import COLUMNS, ReceivedPull, incoming
 from shared.messages import PulledCapture, UnreadableItem
 
+_TRIES: Final = 3
+"""Without looking, after looking, and once more for what was still under way elsewhere when it was looked for."""
+_MOST_DOUBTED: Final = 100_000
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
-_COLUMNS: Final = (
-    *("user_id", "capture_id", "pokemon_id", "pokemon_name", "action", "removed"),
-    *("captured_at", "received_at", "pull_id", "metadata"),
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedPull:
-    """The captures of one pull, as a row of work for the store."""
-
-    pull_id: UUID
-    user_id: str
-    received_at: datetime
-    captures: Sequence[PulledCapture]
-    unreadable: Sequence[UnreadableItem]
-
-    @property
-    def rows(self) -> int:
-        """How much work it is."""
-        return len(self.captures) + len(self.unreadable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,30 +59,53 @@ class Replayed:
         ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """What a transaction changes by captures."""
+
+    counts: Sequence[int]
+    """How many of each pull were new."""
+    holdings: int
+    """By how much the holdings grew in all."""
+
+
 class CaptureStore:
-    """Exactly once: a capture that is stored already changes nothing."""
+    """Exactly once: a capture that is stored already changes nothing.
+
+    Most captures are new, and Postgres refuses those that are not; only then, and for users of whom it was so the last
+    time, they are looked for before.
+    """
 
     def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str]) -> None:
         self._pool = pool
         self._queries = queries
+        self._doubted: set[str] = set()
+        """Users whose captures may be stored already: a client that could not be told brings them again and again."""
 
     async def store(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         """Store them together, all or nothing; how many captures of each were new.
 
         Raises:
-            asyncpg.PostgresError, OSError: nothing was stored.
+            asyncpg.PostgresError, OSError: nothing was stored. A UniqueViolationError says that somebody else stored
+                the same at the same time, and that it may be tried again.
         """
+        for _ in range(_TRIES - 1):
+            with suppress(asyncpg.UniqueViolationError):
+                return await self._store(pulls)
+            self._doubt(pulls)
+        return await self._store(pulls)
+
+    async def _store(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await self.store_within(connection, pulls)
+            stored = await self.store_within(connection, pulls)
             unreadable = [(pull, item) for pull in pulls for item in pull.unreadable]
             kept = (
                 await connection.fetch(self._queries["quarantine"], *_quarantine_columns(unreadable))
                 if unreadable
                 else []
             )
-            await self._count(connection, rows, quarantined=len(kept))
-        stored = {row["pull_id"]: row["stored"] for row in rows}
-        return [stored.pop(pull.pull_id, 0) for pull in pulls]  # a pull that is there twice was stored by the first
+            await self._count(connection, stored, quarantined=len(kept))
+        return list(stored.counts)
 
     async def quarantined(self, quarantine_ids: Sequence[int]) -> list[Quarantined]:
         """Those of these items that are still in quarantine."""
@@ -115,50 +123,54 @@ class CaptureStore:
         """
         pulls = [pull for one in replayed for pull in one.pulls]
         ids, problems = [one.item.quarantine_id for one in replayed], [_printable(one.problem) for one in replayed]
+        self._doubt(pulls)
         async with self._pool.acquire() as connection, connection.transaction():
-            rows = await self.store_within(connection, pulls)
+            stored = await self.store_within(connection, pulls)
             gone: int = await connection.fetchval(self._queries["settle_replayed"], ids, problems)
-            await self._count(connection, rows, quarantined=-gone)
+            await self._count(connection, stored, quarantined=-gone)
         return gone
 
-    async def store_within(
-        self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull]
-    ) -> list[asyncpg.Record]:
-        """Store captures in a transaction of the caller's, who counts them at its end; how many of a pull were new."""
-        records = _records(pulls)
-        if not records:
-            return []
+    async def store_within(self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull]) -> Stored:
+        """Store captures in a transaction of the caller's, who counts them at its end.
+
+        Raises:
+            asyncpg.UniqueViolationError: something is stored already that was not looked for.
+        """
+        taken = incoming(pulls, await self._find_known(connection, pulls))
+        if not taken.rows:
+            return Stored(counts=taken.counts, holdings=0)
+        received_at = [pull.received_at for pull in pulls]
         await connection.execute(self._queries["make_incoming"])
-        await connection.copy_records_to_table("incoming", records=records, columns=_COLUMNS)
-        return await connection.fetch(self._queries["store_captures"])
+        await connection.copy_records_to_table("incoming", records=taken.rows, columns=COLUMNS)
+        await connection.execute(self._queries["store_incoming"], [pull.pull_id for pull in pulls], received_at)
+        grown: int = await connection.fetchval(self._queries["move_holdings"], received_at)
+        return Stored(counts=taken.counts, holdings=grown)
 
-    async def _count(
-        self, connection: PoolConnectionProxy, rows: Sequence[asyncpg.Record], *, quarantined: int
-    ) -> None:
+    def _doubt(self, pulls: Sequence[ReceivedPull]) -> None:
+        if len(self._doubted) > _MOST_DOUBTED:
+            self._doubted.clear()  # costs each of them one more try
+        self._doubted.update(pull.user_id for pull in pulls)
+
+    async def _find_known(
+        self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull]
+    ) -> Mapping[str, Sequence[str]]:
+        """By user the ids of captures that are stored already, of users who are doubted; the others no longer are."""
+        doubted = [pull for pull in pulls if pull.user_id in self._doubted]
+        if not doubted:
+            return {}
+        asked = sorted({(pull.user_id, capture.capture_id) for pull in doubted for capture in pull.captures})
+        users, ids = [user_id for user_id, _ in asked], [capture_id for _, capture_id in asked]
+        known: dict[str, list[str]] = {}
+        for row in await connection.fetch(self._queries["find_known"], users, ids):
+            known.setdefault(row["user_id"], []).append(row["capture_id"])
+        self._doubted.difference_update({pull.user_id for pull in doubted} - known.keys())
+        return known
+
+    async def _count(self, connection: PoolConnectionProxy, stored: Stored, *, quarantined: int) -> None:
         """Add what a transaction changed to the totals, at its end."""
-        if rows or quarantined:
-            grown = rows[0]["holdings"] if rows else 0
-            await connection.execute(self._queries["count"], sum(row["stored"] for row in rows), grown, quarantined)
-
-
-def _records(pulls: Sequence[ReceivedPull]) -> list[tuple[Any, ...]]:
-    """The captures as rows of `_COLUMNS`."""
-    return [
-        (
-            pull.user_id,
-            capture.capture_id,
-            capture.pokemon_id,
-            capture.pokemon_name,
-            capture.action,
-            capture.removed,
-            capture.timestamp,
-            pull.received_at,
-            pull.pull_id,
-            capture.metadata,
-        )
-        for pull in pulls
-        for capture in pull.captures
-    ]
+        events = sum(stored.counts)
+        if events or quarantined:
+            await connection.execute(self._queries["count"], events, stored.holdings, quarantined)
 
 
 def _quarantine_columns(items: Sequence[tuple[ReceivedPull, UnreadableItem]]) -> list[list[Any]]:

@@ -14,12 +14,13 @@ import stamina
 import structlog
 
 from services.ingest.errors import StoreUnavailableError
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.incoming import ReceivedPull
+from services.ingest.store import CaptureStore
 from shared.database import TRANSIENT
 from shared.encoding import encoded
 from shared.messages import PulledCapture, UnreadableItem
 
-GROUP_ROWS: Final = 20_000
+GROUP_ROWS: Final = 10_000
 """Rows after which a group is full; a larger pull makes a group of its own."""
 GROUPS_AT_ONCE: Final = 3
 """While some are with Postgres, the next one is made and sent."""
@@ -36,6 +37,9 @@ UNSTORABLE: Final = (
 )
 """Errors that a capture has for its own sake, on any server, at any time. No constraint of ours is broken by a capture:
 one that is speaks of the tables, and then nothing may go into quarantine."""
+
+MAY_PASS: Final = (*TRANSIENT, asyncpg.UniqueViolationError)
+"""Errors of Postgres, and of two who store the same at the same time."""
 
 REFUSED: Final = "the database refused it: "
 """How the problem of a capture begins that could be read and not stored. Its raw text is our own form of a capture."""
@@ -147,7 +151,7 @@ class Writer:
             ):
                 with attempt:
                     return await self._store.store(pulls)
-        except (*UNSTORABLE, *TRANSIENT) as error:
+        except (*UNSTORABLE, *MAY_PASS) as error:
             if is_unstorable(error):
                 return await self._commit_apart(pulls, error)
             message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
@@ -175,7 +179,7 @@ class Writer:
 
 def may_pass(error: Exception) -> bool:
     """Whether the same transaction may do better a little later."""
-    return isinstance(error, TRANSIENT) and not is_unstorable(error)
+    return isinstance(error, MAY_PASS) and not is_unstorable(error)
 
 
 def is_unstorable(error: Exception) -> bool:

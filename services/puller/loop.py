@@ -32,6 +32,7 @@ class Pulls:
     def __init__(self, *, puller: Puller, concurrency: int) -> None:
         self._puller = puller
         self._permits = asyncio.Semaphore(concurrency)
+        self._next = asyncio.Lock()
         self._under_way: set[asyncio.Task[None]] = set()
         self._concurrency = concurrency
 
@@ -57,6 +58,8 @@ class Pulls:
         if target.due_in_s > 0:
             await asyncio.sleep(target.due_in_s)
         async with self._permits:
+            async with self._next:  # one after the other, so that the first answers are read before the last request
+                await asyncio.sleep(0)
             await self._puller.pull(target, asked)
 
 

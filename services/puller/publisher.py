@@ -10,7 +10,7 @@ from shared.coalescer import Coalescer, Limits
 from shared.messages import CaptureBatch, Pull
 from shared.topology import CAPTURE_BATCHES
 
-_LIMITS: Final = Limits(weight=1_000, linger_s=0.02)
+_LIMITS: Final = Limits(weight=1_000, linger_s=0.02, crowd=40, crowd_linger_s=0.1)
 """Captures in one message, or 4 KiB pieces of them where they are large; a pull with more travels alone."""
 _PIECE_BYTES: Final = 4 * 1024
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -29,7 +28,7 @@ from tests.complete_pages import (
     received,
     tables_of,
 )
-from tests.waiting import eventually
+from tests.waiting import eventually, some_wait
 
 USERS: Final = ("ana", "bia")
 CAPTURES: Final = st.builds(
@@ -117,7 +116,7 @@ async def test_any_sequence_of_pulls_pages_and_deletions_ends_in_the_models_tabl
             has = [each for each in step.captures if not step.complete or in_range(step, each.capture_id)]
             pull = pull_of(has, user=step.user, page=page if step.complete else None)
             new = model.take(Step(**{**vars(step), "captures": has}), number)
-            assert await ingest.take(pull) == len(new)
+            assert await ingest.take(pull) == [len(new)]
             if step.complete:
                 unknown = model.compare(step, number)
                 found = await ingest.comparison.compare(pull, page)
@@ -147,8 +146,7 @@ async def test_deletions_beside_writers_end_in_the_right_tables(ingest: Ingest) 
 
     async def write() -> None:
         for _ in range(20):
-            pulls = [pull_of(some(), user=user) for user in rng.sample(USERS, 2)]
-            await ingest.store.store([received(pull) for pull in pulls])
+            await ingest.take(*(pull_of(some(), user=user) for user in rng.sample(USERS, 2)))
 
     async def delete() -> None:
         for _ in range(25):
@@ -162,12 +160,6 @@ async def test_deletions_beside_writers_end_in_the_right_tables(ingest: Ingest) 
     await assert_tables_are(ingest.pool, tables_of(await events_in(ingest.pool)))
 
 
-async def waits(pool: asyncpg.Pool) -> bool:
-    """Whether somebody waits for somebody else's row."""
-    query = "SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)"
-    return bool(await pool.fetchval(query))
-
-
 @pytest.mark.parametrize("removed", [False, True])
 @pytest.mark.parametrize("second", [0, 2], ids=["older", "newer"])
 async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, second: int, *, removed: bool) -> None:
@@ -179,7 +171,7 @@ async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, se
         await begun.start()
         await ingest.store.store_within(writer, [received(pull_of([new]))])
         deleting = asyncio.create_task(ingest.page([], page_of(delete=True)))
-        await eventually(lambda: waits(ingest.pool))
+        await eventually(lambda: some_wait(ingest.pool))
         await writer.execute(QUERIES["count"], 1, -1 if removed and second else 0, 0)
         await begun.commit()
         assert (await deleting).unknown_examples == ("a",)
@@ -209,7 +201,7 @@ async def test_a_writer_sees_what_a_deletion_before_it_left(
         await deleter.execute(QUERIES["move_holder"], "ash", -1)
         await deleter.execute(QUERIES["move_ranking"], [25], ["name of 25"], [-1])
         writing = asyncio.create_task(ingest.have(new))
-        await eventually(lambda: waits(ingest.pool))
+        await eventually(lambda: some_wait(ingest.pool))
         await deleter.execute(QUERIES["count"], -1, -1, 0)
         await begun.commit()
         await writing

@@ -13,7 +13,8 @@ import pytest
 
 from dev.database import Database, create_database, with_database
 from services.ingest.app import MIGRATIONS, SCHEMA
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.incoming import ReceivedPull
+from services.ingest.store import CaptureStore
 from shared.database import make_pool
 from shared.messages import PulledCapture, UnreadableItem
 from shared.migrations import migrate

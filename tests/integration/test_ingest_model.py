@@ -17,8 +17,9 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.ingest.incoming import ReceivedPull
 from services.ingest.replay import Replays
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.store import CaptureStore
 from shared.database import make_pool
 from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
 from shared.sql import load_queries
@@ -174,7 +175,7 @@ def unread(pull: ReceivedPull) -> ReceivedPull:
 def raw(capture: PulledCapture) -> str:
     """As a client says it."""
     said = msgspec.to_builtins(capture)
-    removed = said.pop("removed")
+    removed = said.pop("removed", False)
     return json.dumps({**said, "metadata": {"removed": removed}})
 
 

@@ -15,13 +15,14 @@ import pytest
 from asyncpg.pool import PoolConnectionProxy
 
 from dev.database import Database
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.incoming import ReceivedPull
+from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
 from shared.database import make_pool
 from shared.messages import PulledCapture, UnreadableItem
 from shared.sql import load_queries
 from shared.tasks import running
-from tests.waiting import eventually
+from tests.waiting import eventually, some_wait
 
 NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
@@ -117,6 +118,42 @@ async def test_a_pull_that_comes_twice_counts_once(writer: Writer) -> None:
     """Though both messages, the second a redelivery, be in one group."""
     twice = pull(capture("a"), capture("b"))
     assert await writer.write([twice, pull(capture("c")), twice]) == [2, 1, 0]
+
+
+async def test_a_capture_that_comes_again_costs_a_first_try_once(database: Database) -> None:
+    """A user's captures are looked for from then on, until none is known: a client that can't be told is no burden."""
+    failed, asked = [], []
+    async with make_pool(database.ingest_url, service="test", max_size=1) as pool:
+        store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
+        look = load_queries("services.ingest")["find_known"]
+        known, others = pull(capture("a")), [pull(capture(new), user_id="misty") for new in "bcde"]
+        async with pool.acquire() as connection:
+            connection.add_query_logger(lambda query: failed.append(query.exception) if query.exception else None)
+            connection.add_query_logger(lambda query: asked.append(query.args) if query.query == look else None)
+        counts = [await store.store([other, known]) for other in others]
+        assert counts == [[1, 1], [1, 0], [1, 0], [1, 0]]
+        assert [type(error) for error in failed] == [asyncpg.UniqueViolationError]
+        assert asked == [(["ash", "misty"], ["a", "c"]), (["ash"], ["a"]), (["ash"], ["a"])]
+        assert await store.store([pull(capture("z"))]) == [1]
+        assert await store.store([pull(capture("zz"))]) == [1]
+        assert asked[3:] == [(["ash"], ["z"])]
+        assert await ids(pool) == ["a", "b", "c", "d", "e", "z", "zz"]
+
+
+async def test_what_somebody_else_is_storing_is_waited_for(pool: asyncpg.Pool, writer: Writer) -> None:
+    """Two at the same time end as one after the other, and the second is told that it is stored."""
+    store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
+    async with pool.acquire() as other, asyncio.timeout(20):
+        begun = other.transaction()
+        await begun.start()
+        await store.store_within(other, [pull(capture("a"))])
+        writing = asyncio.create_task(writer.write([pull(capture("a"), capture("b", pokemon_id=4))]))
+        await eventually(lambda: some_wait(pool))
+        await other.execute(load_queries("services.ingest")["count"], 1, 1, 0)
+        await begun.commit()
+        assert await writing == [1]
+    assert await ids(pool) == ["a", "b"]
+    assert await ranking(pool) == {4: 1, 25: 1}
 
 
 async def test_nothing_of_a_group_that_failed_is_in_the_next(writer: Writer, pool: asyncpg.Pool) -> None:

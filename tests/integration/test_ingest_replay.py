@@ -17,9 +17,10 @@ import services.ingest.replay
 from dev.database import Database
 from services.ingest.app import build_app
 from services.ingest.errors import StoreUnavailableError
+from services.ingest.incoming import ReceivedPull
 from services.ingest.replay import Replays
 from services.ingest.settings import IngestSettings
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
 from shared.broker import Publisher, make_broker
 from shared.capture_reading import RAW_CHARS

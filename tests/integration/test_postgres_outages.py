@@ -20,8 +20,9 @@ import shared.holding
 from dev.database import INGEST_ROLE, REGISTRY_ROLE, Database, create_database
 from dev.servers.postgres import PostgresServer
 from services.ingest.app import build_app as build_ingest
+from services.ingest.incoming import ReceivedPull
 from services.ingest.settings import IngestSettings
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.store import CaptureStore
 from services.registry.app import build_app as build_registry
 from services.registry.settings import RegistrySettings
 from shared.database import TRANSIENT, answers, make_pool

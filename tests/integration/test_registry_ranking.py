@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from dev.database import Database
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.incoming import ReceivedPull
+from services.ingest.store import CaptureStore
 from services.registry.app import build_app
 from services.registry.captures import visible
 from services.registry.settings import RegistrySettings

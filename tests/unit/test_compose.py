@@ -11,6 +11,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from dev.servers.postgres import TUNED
 from shared.settings import ServiceSettings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -140,6 +141,13 @@ def test_mounted_files_exist(services: dict[str, Service]) -> None:
     paths = [mount.split(":")[0] for mount in mounts if mount.startswith(".")]
     assert paths
     assert [path for path in paths if not (ROOT / path).exists()] == []
+
+
+def test_postgres_is_tuned_as_the_local_one(services: dict[str, Service]) -> None:
+    """What is measured and tested here is what runs there."""
+    program, *options = services["postgres"]["command"]
+    assert program == "postgres"
+    assert dict(option.removeprefix("-c").split("=") for option in options) == TUNED
 
 
 def test_the_roles_that_postgres_is_told_to_make_are_there() -> None:

@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 
-from services.ingest.store import CaptureStore, ReceivedPull
+from services.ingest.incoming import ReceivedPull
+from services.ingest.store import CaptureStore
 from services.ingest.writer import GROUP_ROWS, GROUPS_AT_ONCE, WORTH_ROWS, Writer
 from shared.messages import PulledCapture
 from shared.tasks import running

@@ -52,6 +52,28 @@ async def test_a_lonely_item_leaves_after_the_linger() -> None:
     assert posted.parcels == [["a"]]
 
 
+async def test_a_message_waits_while_they_crowd() -> None:
+    """As long as something comes within each linger; and not for ever."""
+    posted = Posted()
+    items = Coalescer(publish=posted.publish, limits=Limits(weight=10**6, linger_s=0.001, crowd=1, crowd_linger_s=0.05))
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    async with asyncio.timeout(20), asyncio.TaskGroup() as adding:
+        while not posted.parcels:
+            adding.create_task(items.add("x"))
+            await asyncio.sleep(0)
+        assert loop.time() - begun >= 0.05
+
+
+async def test_a_message_does_not_wait_for_a_crowd_that_is_over() -> None:
+    """It leaves after the first linger in which less came."""
+    posted = Posted()
+    items = Coalescer(publish=posted.publish, limits=Limits(weight=9, linger_s=0.01, crowd=2, crowd_linger_s=LONG_S))
+    async with asyncio.timeout(5):
+        await asyncio.gather(items.add("a"), items.add("b"))
+    assert posted.parcels == [["a", "b"]]
+
+
 async def test_an_item_that_would_overfill_a_message_opens_the_next() -> None:
     """The one before leaves as it is, at once."""
     posted = Posted()

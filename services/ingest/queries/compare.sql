@@ -35,7 +35,7 @@ SELECT capture_id, pokemon_id FROM deleted ORDER BY capture_id;
 SELECT FROM captures.holdings WHERE user_id = $1 AND pokemon_id = ANY ($2::integer[]) ORDER BY pokemon_id FOR UPDATE;
 
 -- name: recompute_holdings
--- Each holding as the last of its remaining events says, as in `store_captures`; without an event there is no holding.
+-- Each holding as the last of its remaining events says, as in `move_holdings`; without an event there is no holding.
 -- Answers by how much each one that changed did.
 WITH latest AS (
     SELECT DISTINCT ON (pokemon_id)

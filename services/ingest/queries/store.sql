@@ -6,34 +6,36 @@
 -- ingest half of what arrays as parameters do.)
 CREATE TEMPORARY TABLE IF NOT EXISTS incoming (
     user_id text COLLATE "C", capture_id text COLLATE "C", pokemon_id integer, pokemon_name text, action text,
-    removed boolean, captured_at timestamptz, received_at timestamptz, pull_id uuid, metadata text
+    removed boolean, captured_at timestamptz, metadata text, pull integer, moves integer
 ) ON COMMIT DELETE ROWS;
 
--- name: store_captures
--- Stores what is incoming and new, moves the holdings, and holders and ranking by the difference; all or nothing. Of those
--- with the same id the first by its receipt is taken. Answers how many were new, by pull, and in each row by how much the
--- holdings grew in all.
-WITH stored AS (
-    INSERT INTO captures.events (
-        user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, pull_id, metadata
-    )
-    SELECT DISTINCT ON (user_id, capture_id)
-           user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, pull_id,
-           metadata::jsonb
-    FROM pg_temp.incoming ORDER BY user_id, capture_id, received_at
-    ON CONFLICT (user_id, capture_id) DO NOTHING
-    RETURNING user_id, capture_id, pokemon_id, pokemon_name, removed, captured_at, pull_id,
-              least(captured_at, received_at) AS effective_at
-),
-latest AS (
-    SELECT DISTINCT ON (user_id, pokemon_id) *
-    FROM stored
-    ORDER BY user_id, pokemon_id, effective_at DESC, captured_at DESC, capture_id DESC
-),
-changed AS (
+-- name: find_known
+-- Which of these captures ($1, $2) are stored already, and stay so until the end of the transaction: one that is being
+-- deleted is waited for, and is then new. (LATERAL and LIMIT: each by its key, whatever the tables' statistics say.)
+SELECT asked.user_id, asked.capture_id
+FROM unnest($1::text[], $2::text[]) AS asked (user_id, capture_id)
+CROSS JOIN LATERAL (
+    SELECT FROM captures.events AS e
+    WHERE e.user_id = asked.user_id AND e.capture_id = asked.capture_id LIMIT 1 FOR KEY SHARE
+) AS known;
+
+-- name: store_incoming
+-- Stores what is incoming, of pulls with these ids ($1) and times of receipt ($2). It comes in the order of the locks,
+-- so nothing is sorted here. It fails when something of it is stored already, since to look for each costs a half more.
+INSERT INTO captures.events (
+    user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, pull_id, metadata
+)
+SELECT user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, ($2::timestamptz[])[pull],
+       ($1::uuid[])[pull], metadata::jsonb
+FROM pg_temp.incoming;
+
+-- name: move_holdings
+-- Moves the holdings of what is incoming, and holders and ranking by the difference. The times of receipt are $1. Answers
+-- by how much the holdings grew in all.
+WITH changed AS (
     INSERT INTO captures.holdings AS h (user_id, pokemon_id, held, held_before, effective_at, captured_at, capture_id)
-    SELECT user_id, pokemon_id, NOT removed, false, effective_at, captured_at, capture_id
-    FROM latest ORDER BY user_id, pokemon_id
+    SELECT user_id, pokemon_id, NOT removed, false, least(captured_at, ($1::timestamptz[])[pull]), captured_at, capture_id
+    FROM pg_temp.incoming WHERE moves IS NOT NULL ORDER BY moves
     ON CONFLICT (user_id, pokemon_id) DO UPDATE SET
         held = excluded.held,
         held_before = h.held,
@@ -57,14 +59,15 @@ ranked AS (
     INSERT INTO captures.ranking AS r (pokemon_id, pokemon_name, holders, updated_at)
     SELECT pokemon_id, n.pokemon_name, d.difference, now()
     FROM differences AS d
-    JOIN (SELECT pokemon_id, min(pokemon_name) AS pokemon_name FROM stored GROUP BY pokemon_id) AS n USING (pokemon_id)
+    JOIN (
+        SELECT pokemon_id, min(pokemon_name) AS pokemon_name FROM pg_temp.incoming GROUP BY pokemon_id
+    ) AS n USING (pokemon_id)
     -- Always true: postgres is free in the order of parts that do not read each other, and the holders come first.
     WHERE (SELECT count(*) FROM counted) >= 0
     ORDER BY pokemon_id
     ON CONFLICT (pokemon_id) DO UPDATE SET holders = r.holders + excluded.holders, updated_at = now()
 )
-SELECT pull_id, count(*) AS stored, (SELECT coalesce(sum(difference), 0) FROM differences)::bigint AS holdings
-FROM stored GROUP BY pull_id;
+SELECT coalesce(sum(difference), 0)::bigint FROM differences;
 
 -- name: count
 -- The last statement of a transaction, since all transactions meet in this row.
