@@ -21,7 +21,7 @@ _REPLICAS: Final = (1, 2, 4)
 
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
     """Each client is polled once in each slot, whoever does it; the load of a service is its CPU time."""
-    clients, slots = plan.size(full=2_000, quick=1_000), plan.size(full=12, quick=4)
+    clients, slots = plan.size(full=2_000, quick=1_000), plan.size(full=8, quick=4)
     twice: list[float] = []
     uneven: dict[tuple[str, int], list[float]] = {}
     for run in range(plan.runs):

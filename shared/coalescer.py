@@ -77,7 +77,7 @@ class _Parcel(Generic[ItemT]):
         self._full.set()
 
     async def _linger_and_send(self, send: Callable[[_Parcel[ItemT]], Awaitable[None]]) -> None:
-        lingered_s, before = 0.0, 0
+        lingered_s, before = 0.0, self.weight
         while not await self._is_full(self._limits.linger_s):
             lingered_s += self._limits.linger_s
             if self.weight - before < self._limits.crowd or lingered_s >= self._limits.crowd_linger_s:

@@ -34,7 +34,8 @@ MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "captures"
 
 _ANSWER_BYTES = 64 * 1024
-_POOL_SIZE = 6
+_POOL_SIZE = 7
+"""For three groups, two comparisons, a replay, and the question whether Postgres answers."""
 
 
 def build_app(settings: IngestSettings) -> Starlette:

@@ -12,7 +12,8 @@ import structlog
 from asyncpg.pool import PoolConnectionProxy
 
 from services.ingest.errors import StoreUnavailableError
-from services.ingest.writer import MAY_PASS, RETRY_S, may_pass
+from services.ingest.writer import RETRY_S, may_pass
+from shared.database import TRANSIENT
 from shared.messages import EXAMPLES, CompletePage, Difference, Pull
 
 _AT_ONCE: Final = 2
@@ -52,7 +53,7 @@ class Comparison:
                 with attempt:
                     async with self._permits, self._pool.acquire() as connection, connection.transaction():
                         return await self._compare(connection, pull, page)
-        except MAY_PASS as error:
+        except TRANSIENT as error:
             message = f"the database did not compare a page of {pull.user_id!r}: {error}"
             raise StoreUnavailableError(message) from error
         raise AssertionError

@@ -15,7 +15,7 @@ from shared.messages import PulledCapture, UnreadableItem
 
 COLUMNS: Final = (
     *("user_id", "capture_id", "pokemon_id", "pokemon_name", "action", "removed", "captured_at", "metadata"),
-    *("pull", "moves"),
+    *("pull", "place", "moves"),
 )
 
 
@@ -40,8 +40,8 @@ class Incoming:
     """Captures to be stored, as rows of `COLUMNS`."""
 
     rows: Sequence[tuple[Any, ...]]
-    """By user and id. `pull` counts from 1. Of what a user has of a Pokémon the latest `moves` the holding: a number
-    that ascends by user and Pokémon, and None for the others."""
+    """By user and id: their `place`, counted from 0. `pull` counts from 1. Of what a user has of a Pokémon the latest
+    `moves` the holding: a number that ascends by user and Pokémon, and None for the others."""
     counts: Sequence[int]
     """How many of each pull."""
 
@@ -78,6 +78,7 @@ def incoming(pulls: Sequence[ReceivedPull], known: Mapping[str, Collection[str]]
                     capture.timestamp,
                     capture.metadata,
                     number,
+                    len(rows),
                     order.get(capture_id),
                 )
             )

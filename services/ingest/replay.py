@@ -15,7 +15,7 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.store import CaptureStore, Quarantined, Replayed
-from services.ingest.writer import MAY_PASS, REFUSED, RETRY_S, UNSTORABLE, is_unstorable, may_pass
+from services.ingest.writer import REFUSED, RETRY_S, UNSTORABLE, is_unstorable, may_pass
 from shared.broker import decoder
 from shared.capture_reading import RAW_CHARS, read_item
 from shared.encoding import UnreadableMessageError, decoded
@@ -54,7 +54,9 @@ class Replays:
                 with attempt:
                     replayed = [read_again(item) for item in await self._store.quarantined(message.quarantine_ids)]
                     gone = await self._settle(replayed)
-        except MAY_PASS as error:
+        except Exception as error:
+            if not may_pass(error):
+                raise
             text = f"the database did not take {len(message.quarantine_ids)} replayed items: {error}"
             raise StoreUnavailableError(text) from error
         log.info("quarantine_replayed", asked=len(message.quarantine_ids), found=len(replayed), stored=gone)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -12,12 +11,12 @@ from uuid import UUID
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
+from services.ingest.doubts import Doubts
 from services.ingest.incoming import COLUMNS, ReceivedPull, incoming
 from shared.messages import PulledCapture, UnreadableItem
 
 _TRIES: Final = 3
 """Without looking, after looking, and once more for what was still under way elsewhere when it was looked for."""
-_MOST_DOUBTED: Final = 100_000
 _REPLACEMENT: Final = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -67,37 +66,43 @@ class Stored:
     """How many of each pull were new."""
     holdings: int
     """By how much the holdings grew in all."""
+    came_again: Collection[str]
+    """Users of whom something was stored already."""
 
 
 class CaptureStore:
     """Exactly once: a capture that is stored already changes nothing.
 
-    Most captures are new, and Postgres refuses those that are not; only then, and for users of whom it was so the last
-    time, they are looked for before.
+    Most captures are new, and Postgres refuses those that are not; only then, and for users of whom it was so lately,
+    they are looked for before.
     """
 
     def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str]) -> None:
         self._pool = pool
         self._queries = queries
-        self._doubted: set[str] = set()
-        """Users whose captures may be stored already: a client that could not be told brings them again and again."""
+        self._doubts = Doubts()
 
     async def store(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         """Store them together, all or nothing; how many captures of each were new.
 
         Raises:
-            asyncpg.PostgresError, OSError: nothing was stored. A UniqueViolationError says that somebody else stored
-                the same at the same time, and that it may be tried again.
+            asyncpg.PostgresError, OSError: nothing was stored. If `is_stored_already` says so of it, somebody else
+                stores the same at the same time, and it may be tried again.
         """
+        users = {pull.user_id for pull in pulls}
+        look_for = {user_id for user_id in users if user_id in self._doubts}
         for _ in range(_TRIES - 1):
-            with suppress(asyncpg.UniqueViolationError):
-                return await self._store(pulls)
-            self._doubt(pulls)
-        return await self._store(pulls)
+            try:
+                return await self._store(pulls, look_for)
+            except asyncpg.UniqueViolationError as error:
+                if not is_stored_already(error):
+                    raise
+                look_for = users
+        return await self._store(pulls, look_for)
 
-    async def _store(self, pulls: Sequence[ReceivedPull]) -> list[int]:
+    async def _store(self, pulls: Sequence[ReceivedPull], look_for: Collection[str]) -> list[int]:
         async with self._pool.acquire() as connection, connection.transaction():
-            stored = await self.store_within(connection, pulls)
+            stored = await self.store_within(connection, pulls, look_for)
             unreadable = [(pull, item) for pull in pulls for item in pull.unreadable]
             kept = (
                 await connection.fetch(self._queries["quarantine"], *_quarantine_columns(unreadable))
@@ -105,6 +110,7 @@ class CaptureStore:
                 else []
             )
             await self._count(connection, stored, quarantined=len(kept))
+        self._doubts.add(stored.came_again)
         return list(stored.counts)
 
     async def quarantined(self, quarantine_ids: Sequence[int]) -> list[Quarantined]:
@@ -123,47 +129,43 @@ class CaptureStore:
         """
         pulls = [pull for one in replayed for pull in one.pulls]
         ids, problems = [one.item.quarantine_id for one in replayed], [_printable(one.problem) for one in replayed]
-        self._doubt(pulls)
+        users = {pull.user_id for pull in pulls}
         async with self._pool.acquire() as connection, connection.transaction():
-            stored = await self.store_within(connection, pulls)
+            stored = await self.store_within(connection, pulls, users)
             gone: int = await connection.fetchval(self._queries["settle_replayed"], ids, problems)
             await self._count(connection, stored, quarantined=-gone)
         return gone
 
-    async def store_within(self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull]) -> Stored:
+    async def store_within(
+        self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull], look_for: Collection[str]
+    ) -> Stored:
         """Store captures in a transaction of the caller's, who counts them at its end.
 
         Raises:
-            asyncpg.UniqueViolationError: something is stored already that was not looked for.
+            asyncpg.UniqueViolationError: something is stored already of users that are not in `look_for`, or was just
+                being stored.
         """
-        taken = incoming(pulls, await self._find_known(connection, pulls))
+        known = await self._find_known(connection, [pull for pull in pulls if pull.user_id in look_for])
+        taken = incoming(pulls, known)
         if not taken.rows:
-            return Stored(counts=taken.counts, holdings=0)
+            return Stored(counts=taken.counts, holdings=0, came_again=known.keys())
         received_at = [pull.received_at for pull in pulls]
         await connection.execute(self._queries["make_incoming"])
         await connection.copy_records_to_table("incoming", records=taken.rows, columns=COLUMNS)
         await connection.execute(self._queries["store_incoming"], [pull.pull_id for pull in pulls], received_at)
         grown: int = await connection.fetchval(self._queries["move_holdings"], received_at)
-        return Stored(counts=taken.counts, holdings=grown)
-
-    def _doubt(self, pulls: Sequence[ReceivedPull]) -> None:
-        if len(self._doubted) > _MOST_DOUBTED:
-            self._doubted.clear()  # costs each of them one more try
-        self._doubted.update(pull.user_id for pull in pulls)
+        return Stored(counts=taken.counts, holdings=grown, came_again=known.keys())
 
     async def _find_known(
         self, connection: PoolConnectionProxy, pulls: Sequence[ReceivedPull]
     ) -> Mapping[str, Sequence[str]]:
-        """By user the ids of captures that are stored already, of users who are doubted; the others no longer are."""
-        doubted = [pull for pull in pulls if pull.user_id in self._doubted]
-        if not doubted:
+        """By user the ids of those captures that are stored already."""
+        asked = sorted({(pull.user_id, capture.capture_id) for pull in pulls for capture in pull.captures})
+        if not asked:
             return {}
-        asked = sorted({(pull.user_id, capture.capture_id) for pull in doubted for capture in pull.captures})
-        users, ids = [user_id for user_id, _ in asked], [capture_id for _, capture_id in asked]
         known: dict[str, list[str]] = {}
-        for row in await connection.fetch(self._queries["find_known"], users, ids):
+        for row in await connection.fetch(self._queries["find_known"], *map(list, zip(*asked, strict=True))):
             known.setdefault(row["user_id"], []).append(row["capture_id"])
-        self._doubted.difference_update({pull.user_id for pull in doubted} - known.keys())
         return known
 
     async def _count(self, connection: PoolConnectionProxy, stored: Stored, *, quarantined: int) -> None:
@@ -171,6 +173,13 @@ class CaptureStore:
         events = sum(stored.counts)
         if events or quarantined:
             await connection.execute(self._queries["count"], events, stored.holdings, quarantined)
+
+
+def is_stored_already(error: BaseException) -> bool:
+    """Whether Postgres refused a capture because it is there, and not something else that a constraint speaks of."""
+    if not isinstance(error, asyncpg.UniqueViolationError):
+        return False
+    return error.schema_name == "captures" and str(error.table_name).startswith("events")
 
 
 def _quarantine_columns(items: Sequence[tuple[ReceivedPull, UnreadableItem]]) -> list[list[Any]]:

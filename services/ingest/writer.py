@@ -15,7 +15,7 @@ import structlog
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.incoming import ReceivedPull
-from services.ingest.store import CaptureStore
+from services.ingest.store import CaptureStore, is_stored_already
 from shared.database import TRANSIENT
 from shared.encoding import encoded
 from shared.messages import PulledCapture, UnreadableItem
@@ -37,9 +37,6 @@ UNSTORABLE: Final = (
 )
 """Errors that a capture has for its own sake, on any server, at any time. No constraint of ours is broken by a capture:
 one that is speaks of the tables, and then nothing may go into quarantine."""
-
-MAY_PASS: Final = (*TRANSIENT, asyncpg.UniqueViolationError)
-"""Errors of Postgres, and of two who store the same at the same time."""
 
 REFUSED: Final = "the database refused it: "
 """How the problem of a capture begins that could be read and not stored. Its raw text is our own form of a capture."""
@@ -151,9 +148,11 @@ class Writer:
             ):
                 with attempt:
                     return await self._store.store(pulls)
-        except (*UNSTORABLE, *MAY_PASS) as error:
+        except Exception as error:
             if is_unstorable(error):
                 return await self._commit_apart(pulls, error)
+            if not may_pass(error):
+                raise
             message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
             raise StoreUnavailableError(message) from error
         raise AssertionError
@@ -179,7 +178,7 @@ class Writer:
 
 def may_pass(error: Exception) -> bool:
     """Whether the same transaction may do better a little later."""
-    return isinstance(error, MAY_PASS) and not is_unstorable(error)
+    return (isinstance(error, TRANSIENT) or is_stored_already(error)) and not is_unstorable(error)
 
 
 def is_unstorable(error: Exception) -> bool:

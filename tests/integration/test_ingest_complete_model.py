@@ -169,7 +169,7 @@ async def test_a_deletion_sees_what_a_writer_before_it_stored(ingest: Ingest, se
     async with ingest.pool.acquire() as writer, asyncio.timeout(20):
         begun = writer.transaction()
         await begun.start()
-        await ingest.store.store_within(writer, [received(pull_of([new]))])
+        await ingest.store.store_within(writer, [received(pull_of([new]))], ())
         deleting = asyncio.create_task(ingest.page([], page_of(delete=True)))
         await eventually(lambda: some_wait(ingest.pool))
         await writer.execute(QUERIES["count"], 1, -1 if removed and second else 0, 0)

@@ -121,7 +121,7 @@ async def test_a_pull_that_comes_twice_counts_once(writer: Writer) -> None:
 
 
 async def test_a_capture_that_comes_again_costs_a_first_try_once(database: Database) -> None:
-    """A user's captures are looked for from then on, until none is known: a client that can't be told is no burden."""
+    """That user's captures are looked for from then on, and no other's: a client that can't be told is no burden."""
     failed, asked = [], []
     async with make_pool(database.ingest_url, service="test", max_size=1) as pool:
         store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
@@ -134,10 +134,40 @@ async def test_a_capture_that_comes_again_costs_a_first_try_once(database: Datab
         assert counts == [[1, 1], [1, 0], [1, 0], [1, 0]]
         assert [type(error) for error in failed] == [asyncpg.UniqueViolationError]
         assert asked == [(["ash", "misty"], ["a", "c"]), (["ash"], ["a"]), (["ash"], ["a"])]
-        assert await store.store([pull(capture("z"))]) == [1]
-        assert await store.store([pull(capture("zz"))]) == [1]
-        assert asked[3:] == [(["ash"], ["z"])]
-        assert await ids(pool) == ["a", "b", "c", "d", "e", "z", "zz"]
+        assert await ids(pool) == ["a", "b", "c", "d", "e"]
+
+
+RECORD_ORDER: Final = """
+CREATE TABLE captures.seen (place bigserial, capture_id text);
+CREATE FUNCTION captures.see() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN INSERT INTO captures.seen (capture_id) VALUES (NEW.capture_id); RETURN NEW; END $$;
+CREATE TRIGGER see BEFORE INSERT ON captures.events FOR EACH ROW EXECUTE FUNCTION captures.see();
+"""
+
+
+async def test_captures_of_any_width_are_stored_in_the_order_of_the_locks(database: Database) -> None:
+    """Postgres may put a narrow row on a page before that of a wide one; without that order two writers deadlock."""
+    rng = random.Random(3)  # noqa: S311 - widths, not secrets
+    async with make_pool(database.ingest_url, service="test", max_size=1) as pool:
+        await pool.execute(RECORD_ORDER)
+        store = CaptureStore(pool=pool, queries=load_queries("services.ingest"))
+        for first in (0, 3_000):
+            widths = [rng.choice((1, 500, 900)) for _ in range(3_000)]
+            texts = [f'"{rng.randbytes(width).hex()}"' for width in widths]
+            captures = [capture(f"{first + n:04}", metadata=text) for n, text in enumerate(texts)]
+            rng.shuffle(captures)
+            await store.store([pull(*captures)])
+        seen = await pool.fetch("SELECT capture_id FROM captures.seen ORDER BY place")
+    assert [row["capture_id"] for row in seen] == [f"{number:04}" for number in range(6_000)]
+
+
+async def test_another_key_that_is_violated_is_no_capture_that_came_again(pool: asyncpg.Pool, writer: Writer) -> None:
+    """It speaks of the tables: it is told as it is, at once, and not waited for as if it could pass."""
+    await pool.execute("CREATE UNIQUE INDEX one_quarantined_per_user ON captures.quarantine (user_id)")
+    await writer.write([pull(unreadable=[item(1)])])
+    with pytest.raises(asyncpg.UniqueViolationError, match="one_quarantined_per_user"):
+        await writer.write([pull(capture("a"), unreadable=[item(2)])])
+    assert await ids(pool) == []
 
 
 async def test_what_somebody_else_is_storing_is_waited_for(pool: asyncpg.Pool, writer: Writer) -> None:
@@ -146,7 +176,7 @@ async def test_what_somebody_else_is_storing_is_waited_for(pool: asyncpg.Pool, w
     async with pool.acquire() as other, asyncio.timeout(20):
         begun = other.transaction()
         await begun.start()
-        await store.store_within(other, [pull(capture("a"))])
+        await store.store_within(other, [pull(capture("a"))], ())
         writing = asyncio.create_task(writer.write([pull(capture("a"), capture("b", pokemon_id=4))]))
         await eventually(lambda: some_wait(pool))
         await other.execute(load_queries("services.ingest")["count"], 1, 1, 0)
@@ -363,7 +393,7 @@ async def test_unreadable_items_do_not_deadlock_two_writers(pool: asyncpg.Pool, 
         begun_here, begun_there = here.transaction(), there.transaction()
         await begun_here.start()
         await begun_there.start()
-        await store.store_within(here, [pull(capture())])
+        await store.store_within(here, [pull(capture())], ())
         await there.fetch(queries["quarantine"], *quarantine)
         waiting = asyncio.create_task(here.fetch(queries["quarantine"], *quarantine))
         await there.execute(queries["count"], 0, 0, 1)

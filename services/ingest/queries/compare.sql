@@ -15,7 +15,8 @@ WHERE user_id = $1 AND capture_id > $2 AND ($3::text IS NULL OR capture_id <= $3
   AND NOT EXISTS (SELECT FROM unnest($5::text[]) AS page (capture_id) WHERE page.capture_id = e.capture_id);
 
 -- name: delete_unknown
--- Deletes the same. Answers them in the order of their ids.
+-- Deletes the same, once all of them are locked: who waits for one here finds the others as they were. Answers them in
+-- the order of their ids.
 WITH unknown AS MATERIALIZED (
     SELECT capture_id
     FROM captures.events AS e
@@ -24,8 +25,8 @@ WITH unknown AS MATERIALIZED (
     ORDER BY capture_id FOR UPDATE
 ),
 deleted AS (
-    DELETE FROM captures.events AS e USING unknown
-    WHERE e.user_id = $1 AND e.capture_id = unknown.capture_id
+    DELETE FROM captures.events AS e
+    WHERE e.user_id = $1 AND e.capture_id = ANY (ARRAY (SELECT capture_id FROM unknown))
     RETURNING e.capture_id, e.pokemon_id
 )
 SELECT capture_id, pokemon_id FROM deleted ORDER BY capture_id;
