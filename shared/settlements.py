@@ -10,7 +10,7 @@ from shared.coalescer import Coalescer, Limits
 from shared.messages import PullOutcome, PullSettled
 from shared.topology import PULL_SETTLED
 
-_LIMITS: Final = Limits(weight=500, linger_s=0.02, crowd=10, crowd_linger_s=0.1)
+_LIMITS: Final = Limits(weight=500, linger_s=0.02, crowd=10, crowd_linger_s=0.06)
 
 
 class Settlements:

@@ -22,6 +22,11 @@ __all__ = ["MOST_PENDING", "Page", "UnreadableAnswerError", "read_page", "weight
 MOST_PENDING: Final = 10**12
 """What a client says beyond this is not believed."""
 
+_GROWS: Final = 12
+_ITEM_BYTES: Final = 1_024
+"""More than an answer can grow on its way into a message: a character that is escaped twice, and what is said of an
+item beside it."""
+
 _WHOLE: Final[TypeAdapter[PendingAnswer[Any]]] = TypeAdapter(PendingAnswer[Capture])
 _ENVELOPE: Final[TypeAdapter[PendingAnswer[Any]]] = TypeAdapter(PendingAnswer[Any])
 
@@ -50,9 +55,10 @@ def read_page(body: bytes, *, owner: str) -> Page:
     captures: list[PulledCapture] = []
     unreadable: list[UnreadableItem] = []
     room = BYTES_PER_PULL
+    light = _GROWS * len(body) + _ITEM_BYTES * len(data.captures) < room  # most are, and are not weighed
     for item in data.captures[:CAPTURES_PER_PULL]:
         read = read_item(item, owner)
-        room -= weight(read)
+        room -= 0 if light else weight(read)
         if room < 0 and (captures or unreadable):
             break
         if isinstance(read, PulledCapture):
