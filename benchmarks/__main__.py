@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
+import signal
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
@@ -22,6 +24,7 @@ from benchmarks import (
 from benchmarks.figures import HEAD, Figure
 from benchmarks.place import Servers
 from benchmarks.plan import Plan, progress
+from benchmarks.rivals.running import RivalError
 
 Part = Callable[[Servers, Plan], Awaitable[Sequence[Figure]]]
 PARTS: Final[dict[str, Part]] = {
@@ -45,26 +48,33 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="smaller, one run of each; without --only some parts")
     parser.add_argument("--runs", type=int, help="of each measurement; 5 unless told")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that everything that was started is ended
     plan = Plan(quick=arguments.quick, runs=arguments.runs or (1 if arguments.quick else 5))
     names: Sequence[str] = arguments.only or (_QUICK_PARTS if arguments.quick else tuple(PARTS))
-    figures = asyncio.run(_measure(names, plan))
-    missed = [figure for figure in figures if figure.goal and not figure.goal.reached(figure.median)]
-    if missed:
-        progress(f"{len(missed)} figures miss their goal")
-    sys.exit(1 if missed else 0)
+    wrong = asyncio.run(_measure(names, plan))
+    if wrong:
+        progress(f"{wrong} figures miss their goal, or could not be measured")
+    sys.exit(1 if wrong else 0)
 
 
-async def _measure(names: Sequence[str], plan: Plan) -> list[Figure]:
-    """Each part's table is printed as soon as it is there."""
-    found: list[Figure] = []
+async def _measure(names: Sequence[str], plan: Plan) -> int:
+    """Each part's table is printed as soon as it is there; how many figures are not as they should be."""
+    wrong = 0
     with Servers.running() as servers:
         for name in names:
             progress(name)
-            figures = await PARTS[name](servers, plan)
-            sys.stdout.write(f"\n### {name}\n\n{HEAD}\n" + "\n".join(figure.row() for figure in figures) + "\n\n")
+            try:
+                figures = await PARTS[name](servers, plan)
+            except (AssertionError, TimeoutError, RivalError) as error:
+                progress(f"{name} could not be measured: {error}")
+                wrong += 1
+                continue
+            command = f"make bench ONLY={name} {'QUICK=1' if plan.quick else f'RUNS={plan.runs}'}"
+            rows = "\n".join(figure.row() for figure in figures)
+            sys.stdout.write(f"\n### {name}\n\n`{command}`, {os.cpu_count()} cores:\n\n{HEAD}\n{rows}\n\n")
             sys.stdout.flush()
-            found += figures
-    return found
+            wrong += sum(figure.missed for figure in figures)
+    return wrong
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import asyncpg
 import httpx
 
 from benchmarks.checking import check_tables
-from benchmarks.figures import Figure, at_least
+from benchmarks.figures import Figure, at_least, ratios
 from benchmarks.place import Place, Servers
 from benchmarks.plan import Plan, progress
 from benchmarks.rivals.running import run_rival
@@ -22,6 +22,7 @@ from shared.client_protocol import SYNC_DATA_PATH
 
 CLIENTS: Final = 500
 CAPTURES: Final = 100
+_SERVICES: Final = ("registry", "puller-1", "ingest-1")
 _ENVIRONMENT: Final = CHECKOUT / ".venv-bench"
 """dlt has its own: it needs other versions than we do."""
 _RUN: Final = "/api/v1/pull-sync/sync-all?wait=280"
@@ -47,21 +48,17 @@ async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
             await _check_count(place.pool, "one_by_one")
         progress(f"end to end, run {run + 1}: " + ", ".join(f"{name} {runs[-1]:.1f} s" for name, runs in times.items()))
     return [
-        Figure(what="dlt's time / ours", runs=_ratios(times["dlt"], times["us"]), goal=at_least(3)),
-        Figure(what="one by one's time / ours", runs=_ratios(times["one by one"], times["us"]), goal=at_least(15)),
+        Figure(what="dlt's time / ours", runs=ratios(times["dlt"], times["us"]), goal=at_least(3)),
+        Figure(what="one by one's time / ours", runs=ratios(times["one by one"], times["us"]), goal=at_least(15)),
         Figure(what=f"{CLIENTS} clients with {CAPTURES} captures each (s)", runs=times["us"]),
         Figure(what="the same by dlt (s)", runs=times["dlt"]),
         Figure(what="the same one by one (s)", runs=times["one by one"]),
     ]
 
 
-def _ratios(theirs: Sequence[float], ours: Sequence[float]) -> list[float]:
-    return [one / other for one, other in zip(theirs, ours, strict=True)]
-
-
 async def _ours(place: Place) -> float:
     """Seconds of `sync-all`, which answers when every client is pulled, stored and told."""
-    place.stack.start_together("registry", "puller-1", "ingest-1")
+    place.stack.start_together(*_SERVICES)
     await place.register_all()
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, trust_env=False) as http:
         begun = time.perf_counter()
@@ -70,6 +67,8 @@ async def _ours(place: Place) -> float:
     assert answer.status_code == httpx.codes.OK, answer.text
     assert (await place.simulator.take()).pending == 0, "a client was not told"
     await check_tables(place.pool, captures=CLIENTS * CAPTURES)
+    for name in _SERVICES:
+        place.stop(name)
     return seconds
 
 

@@ -42,6 +42,8 @@ class Figure:
     runs: Sequence[float]
     goal: Goal | None = None
     """None for what is told beside."""
+    in_each_run: bool = False
+    """Whether every run must reach the goal, and not only the median: for what must never happen."""
 
     @property
     def median(self) -> float:
@@ -49,16 +51,17 @@ class Figure:
         return statistics.median(self.runs)
 
     @property
-    def verdict(self) -> str:
-        """Whether the goal is reached by the median; empty without a goal."""
+    def missed(self) -> bool:
+        """Whether there is a goal, and it is not reached."""
         if self.goal is None:
-            return ""
-        return "yes" if self.goal.reached(self.median) else "**no**"
+            return False
+        return not all(map(self.goal.reached, self.runs if self.in_each_run else [self.median]))
 
     def row(self) -> str:
         """A line of the Markdown table."""
         spread = f"{_short(min(self.runs))} to {_short(max(self.runs))}" if len(self.runs) > 1 else ""
-        cells = (self.what, _short(self.median), spread, str(self.goal or ""), self.verdict)
+        verdict = "" if self.goal is None else "**no**" if self.missed else "yes"
+        cells = (self.what, _short(self.median), spread, str(self.goal or ""), verdict)
         return f"| {' | '.join(cells)} |"
 
 
@@ -68,3 +71,13 @@ HEAD = "| figure | median | of the runs | goal | reached |\n|---|---|---|---|---
 def _short(value: float) -> str:
     """Three digits that count, and no more than are meant."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"  # noqa: PLR2004 - as it reads best
+
+
+def ratios(ones: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Run by run."""
+    return [one / other for one, other in zip(ones, others, strict=True)]
+
+
+def late_99(values: Sequence[float]) -> float:
+    """The 99th percentile."""
+    return statistics.quantiles(values, n=100)[-1]

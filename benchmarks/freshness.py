@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import statistics
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from typing import Final
 
-from benchmarks.figures import Figure, at_most
+from benchmarks.figures import Figure, at_most, late_99
 from benchmarks.place import Place, Servers
 from benchmarks.plan import Plan, progress
 
 _HUNG_EACH: Final = 20
 """Each twentieth client: 5 %."""
+_EARLY_S: Final = 0.25
+"""A poll that comes so much before a slot belongs to it, and no earlier one."""
+_GRACE_S: Final = 2.0
+"""A slot that is over since less is not looked at: its poll may be still to come."""
 _SLOTS: Final = """
 SELECT (hashtextextended(user_id, 0) & 9223372036854775807) % ($1 * 1000) AS slot_ms FROM registry.clients
 ORDER BY user_id
@@ -21,24 +25,28 @@ _SPREAD: Final = "UPDATE registry.clients SET next_pull_at = registry.next_slot(
 
 
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
-    """The timer alone, one puller; what is late is a poll's arrival at its client."""
-    clients, interval_s = plan.size(full=10_000, quick=3_000), plan.size(full=30, quick=10)
-    env = {"PULL_SYNC_INTERVAL": str(interval_s)}
-    healthy, hung, change = [], [], []
+    """The timer alone, one puller; what is late is a poll's arrival at its client, which has nothing pending."""
+    clients, interval_s = plan.size(full=10_000, quick=2_000), plan.size(full=30, quick=6)
+    env = {"PULL_SYNC_INTERVAL": str(interval_s), "PULL_SYNC_TIMEOUT": str(interval_s // 2)}
+    healthy, hung, change, polls = [], [], [], []
     for run in range(plan.runs):
         async with servers.place(clients=clients, env=env) as place:
             place.stack.start_together("registry", "puller-1", "ingest-1")
             await place.register_all()
             slots = await spread_slots(place, interval_s)
-            healthy.append(await _late(place, slots, interval_s))
+            healthy.append((await _late(place, slots, interval_s))[0])
             await place.simulator.hang(every=_HUNG_EACH)
-            hung.append(await _late(place, slots, interval_s))
+            late, polled = await _late(place, slots, interval_s)
+            assert polled, "no client that hangs was polled"
+            hung.append(late)
+            polls.append(polled)
         change.append(abs(hung[-1] / healthy[-1] - 1))
         progress(f"freshness, run {run + 1}: {1000 * healthy[-1]:.0f} ms, with hung clients {1000 * hung[-1]:.0f} ms")
     return [
         Figure(what=f"99 % of {clients:,} clients' polls are late by less than (s)", runs=healthy, goal=at_most(1)),
         Figure(what="the same with 5 % of the clients hung (s)", runs=hung, goal=at_most(1)),
         Figure(what="change by the hung clients, as a share", runs=change, goal=at_most(0.1)),
+        Figure(what="polls that hung meanwhile", runs=polls),
     ]
 
 
@@ -48,18 +56,35 @@ async def spread_slots(place: Place, interval_s: int) -> list[int]:
     return [row["slot_ms"] for row in await place.pool.fetch(_SLOTS, interval_s)]
 
 
-async def _late(place: Place, slots: Sequence[int], interval_s: int) -> float:
-    """The 99th percentile, in seconds, over two intervals, after one to settle; of clients that answer."""
+async def _late(place: Place, slots: Sequence[int], interval_s: int) -> tuple[float, float]:
+    """The 99th percentile, in seconds, over two intervals, after one to settle, of clients that answer; hung polls."""
     await asyncio.sleep(interval_s)
     await place.simulator.take()
+    begin_s = time.time()
     await asyncio.sleep(2 * interval_s)
     seen = await place.simulator.take()
-    interval_ms = interval_s * 1000
-    late = []
+    polled: dict[int, list[float]] = {}
     for number, moment in seen.polls:
-        if number % _HUNG_EACH:
-            since_ms = (moment * 1000 - slots[number]) % interval_ms
-            late.append((since_ms if since_ms < interval_ms / 2 else since_ms - interval_ms) / 1000)
-    answering = len(slots) - len(slots) // _HUNG_EACH
-    assert len(late) >= 1.9 * answering, f"only {len(late)} polls of {answering} clients in two intervals"
-    return statistics.quantiles(late, n=100)[-1]
+        polled.setdefault(number, []).append(moment)
+    late = [
+        _lateness(polled.get(number, ()), slot_s, interval_s)
+        for number, slot_ms in enumerate(slots)
+        if number % _HUNG_EACH
+        for slot_s in _between(slot_ms / 1000, begin_s + _EARLY_S, begin_s + 2 * interval_s - _GRACE_S, interval_s)
+    ]
+    hung = sum(len(moments) for number, moments in polled.items() if number % _HUNG_EACH == 0)
+    return late_99(late), float(hung)
+
+
+def _between(slot_s: float, begin_s: float, end_s: float, interval_s: int) -> Iterator[float]:
+    """The moments of a slot from `begin_s` to before `end_s`."""
+    moment_s = begin_s + (slot_s - begin_s) % interval_s
+    while moment_s < end_s:
+        yield moment_s
+        moment_s += interval_s
+
+
+def _lateness(moments: Sequence[float], slot_s: float, interval_s: int) -> float:
+    """Of the poll that belongs to the slot; a whole interval when there is none."""
+    since = (moment - slot_s for moment in moments)
+    return min((late for late in since if -_EARLY_S <= late < interval_s - _EARLY_S), default=float(interval_s))

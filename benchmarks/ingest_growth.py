@@ -12,13 +12,13 @@ from benchmarks.place import Place, Servers
 from benchmarks.plan import Plan, progress
 
 CAPTURES: Final = 100
-_OTHERS: Final = 1_000
-"""Captures of each user who is there already; others than the simulated ones, in between them by name."""
+_EACH: Final = 1_000
+"""Captures of each user that are there already; the simulated clients' users are among them."""
 _HISTORY: Final = """
 INSERT INTO captures.events (
     user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, stored_at, pull_id
 )
-SELECT 'user_' || lpad((u * 3)::text, 7, '0') || 'x',
+SELECT 'user_' || lpad((u - 1)::text, 7, '0'),
        (n % 1025 + 1) || '_' || (1760000000000 + n * 60000) || '_capture',
        n % 1025 + 1, 'pokemon-' || (n % 1025 + 1), 'capture', false,
        to_timestamp(1760000000 + n * 60), to_timestamp(1760000000 + n * 60), now() - interval '1 day',
@@ -77,6 +77,6 @@ async def _fill(place: Place, events: int) -> None:
     """What a system has stored after a long time."""
     progress(f"ingest growth: storing {events:,} events")
     async with place.pool.acquire() as connection:
-        await connection.execute(_HISTORY, events // _OTHERS, _OTHERS, timeout=_TIMEOUT_S)
+        await connection.execute(_HISTORY, events // _EACH, _EACH, timeout=_TIMEOUT_S)
         for statement in (_HOLDINGS, _HOLDERS, _RANKING, _TOTALS, "VACUUM ANALYZE", "CHECKPOINT"):
             await connection.execute(statement, timeout=_TIMEOUT_S)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -16,11 +16,14 @@ from aio_pika.abc import AbstractConnection
 from psutil import Process
 
 from benchmarks.simulator.control import Simulator
+from benchmarks.waiting import until
 from dev.database import Database, create_database
 from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import Stack
+from shared.encoding import decoded
+from shared.messages import CaptureBatch
 from shared.topology import CAPTURE_BATCHES
 
 _DUE: Final = "UPDATE registry.clients SET pull_id = NULL, next_pull_at = now() - interval '1 second'"
@@ -93,6 +96,8 @@ class Place:
     pool: asyncpg.Pool
     """As the superuser."""
     broker: AbstractConnection
+    peak_mb: dict[str, float] = field(default_factory=dict)
+    """By service, of those that were asked for."""
 
     async def register_all(self) -> None:
         """All simulated clients, none of which is due; the registry must have made its tables."""
@@ -107,16 +112,60 @@ class Place:
         """Every client, at once."""
         await self.pool.execute(_DUE)
 
-    async def ready_messages(self, queue: str = CAPTURE_BATCHES.name) -> int:
-        """How many messages wait in the queue."""
+    async def all_polled(self) -> list[float]:
+        """Wait until every client was polled; the moments, in seconds since 1970.
+
+        Raises:
+            AssertionError: a client was polled twice.
+        """
+        polls: list[tuple[int, float]] = []
+
+        async def polled() -> bool:
+            polls.extend((await self.simulator.take()).polls)
+            return len({number for number, _ in polls}) == self.simulator.clients
+
+        await until("every client is polled", polled)
+        assert len(polls) == self.simulator.clients, "a client was polled twice"
+        return [moment for _, moment in polls]
+
+    async def all_told(self) -> None:
+        """Wait until every client was told of all that it has."""
+
+        async def told() -> bool:
+            return (await self.simulator.take()).pending == 0
+
+        await until("every client is told", told)
+
+    async def waiting(self) -> int:
+        """How many batches wait in their queue."""
         async with self.broker.channel() as channel:
-            declared = await channel.declare_queue(queue, passive=True)
+            declared = await channel.declare_queue(CAPTURE_BATCHES.name, passive=True)
             return declared.declaration_result.message_count or 0
 
-    async def purge(self, queue: str = CAPTURE_BATCHES.name) -> None:
-        """Throw away what waits in the queue."""
+    async def take_batches(self, captures: int) -> list[CaptureBatch]:
+        """Wait until so many captures are in the queue, and take them out of it."""
+        batches: list[CaptureBatch] = []
         async with self.broker.channel() as channel:
-            await (await channel.get_queue(queue)).purge()
+            queue = await channel.get_queue(CAPTURE_BATCHES.name)
+
+            async def taken() -> bool:
+                while (message := await queue.get(no_ack=True, fail=False)) is not None:
+                    batches.append(decoded(CaptureBatch, message.body))
+                return sum(len(pull.captures) for batch in batches for pull in batch.pulls) == captures
+
+            await until(f"{captures:,} captures are published", taken)
+        return batches
+
+    def stop(self, name: str) -> None:
+        """End a service in order; the most memory that it had is in `peak_mb`."""
+        self.note_peak(name)
+        self.stack.stop(name)
+
+    def note_peak(self, name: str) -> None:
+        """Keep the most memory that a service had at any time, as the kernel knows it."""
+        status = Path(f"/proc/{self.stack.pid(name)}/status").read_text(encoding="ascii")
+        peak_kib = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+        self.peak_mb[name] = max(self.peak_mb.get(name, 0.0), peak_kib * 1024 / 1e6)
 
     def process(self, name: str) -> Process:
         """A service's process, to be measured."""

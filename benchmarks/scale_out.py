@@ -12,7 +12,6 @@ from benchmarks.figures import Figure, at_most
 from benchmarks.freshness import spread_slots
 from benchmarks.place import Place, Servers
 from benchmarks.plan import Plan, progress
-from benchmarks.waiting import until
 
 INTERVAL_S: Final = 5
 CAPTURES: Final = 3
@@ -22,7 +21,7 @@ _REPLICAS: Final = (1, 2, 4)
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
     """Each client is polled once in each slot, whoever does it; the load of a service is its CPU time."""
     clients, slots = plan.size(full=2_000, quick=1_000), plan.size(full=8, quick=4)
-    twice: list[float] = []
+    twice: dict[int, list[float]] = {replicas: [] for replicas in _REPLICAS}
     uneven: dict[tuple[str, int], list[float]] = {}
     for run in range(plan.runs):
         for replicas in _REPLICAS:
@@ -35,17 +34,29 @@ async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
                 shares = {name: place.cpu_s(name) - before[name] for name in names}
                 await check_tables(place.pool, captures=made)
             seen = Counter((n, round((moment - slot_of[n] / 1000) / INTERVAL_S)) for n, moment in polls)
-            twice.append(sum(count - 1 for count in seen.values()))
+            twice[replicas].append(sum(count - 1 for count in seen.values()))
+            assert len(polls) >= 0.98 * clients * slots, f"only {len(polls)} polls"
             for service in ("puller", "ingest"):
                 mine = [share for name, share in shares.items() if name.startswith(service)]
-                uneven.setdefault((service, replicas), []).append(max(mine) * len(mine) / sum(mine) - 1)
+                uneven.setdefault((service, replicas), []).append(
+                    max(abs(each * len(mine) / sum(mine) - 1) for each in mine)
+                )
             progress(
-                f"scale-out, run {run + 1}: {replicas} of each, {len(polls):,} polls, {twice[-1]:.0f} of them twice"
+                f"scale-out, run {run + 1}: {replicas} of each, {len(polls):,} polls, "
+                f"{twice[replicas][-1]:.0f} of them twice"
             )
-    figures = [Figure(what="polls of a client that was polled in the same slot before", runs=twice, goal=at_most(0))]
+    figures = [
+        Figure(
+            what=f"{replicas} pullers: polls of a client that was polled in the same slot before",
+            runs=runs,
+            goal=at_most(0),
+            in_each_run=True,
+        )
+        for replicas, runs in twice.items()
+    ]
     for (service, replicas), runs in uneven.items():
         if replicas > 1:
-            what = f"{replicas} {service}s: what the busiest does more than its share"
+            what = f"{replicas} {service}s: what any does more or less than its share, at most"
             figures.append(Figure(what=what, runs=runs, goal=at_most(0.2)))
     return figures
 
@@ -63,11 +74,5 @@ async def _use(place: Place, slots: int) -> tuple[int, list[tuple[int, float]]]:
         await place.simulator.fill(CAPTURES)
         await asyncio.sleep(INTERVAL_S)
         polls += (await place.simulator.take()).polls
-
-    async def told() -> bool:
-        seen = await place.simulator.take()
-        polls.extend(seen.polls)
-        return seen.pending == 0
-
-    await until("every client is told", told)
+    await place.all_told()
     return slots * CAPTURES * place.simulator.clients, polls

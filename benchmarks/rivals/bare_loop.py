@@ -15,6 +15,7 @@ from typing import Final
 
 import aiohttp
 import httpx
+import uvloop
 
 _TIMEOUT_S: Final = 15
 Ask = Callable[[str], Awaitable[int]]
@@ -22,7 +23,8 @@ Ask = Callable[[str], Awaitable[int]]
 
 async def with_httpx(urls: list[str], concurrency: int) -> int:
     """By the default transport."""
-    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=0)  # its fastest: see docs
+    # Its fastest: with kept connections it is ten times slower still, since it looks through all of them each time.
+    limits = httpx.Limits(max_connections=concurrency, max_keepalive_connections=0)
     async with httpx.AsyncClient(timeout=_TIMEOUT_S, limits=limits, trust_env=False) as http:
 
         async def ask(url: str) -> int:
@@ -34,8 +36,8 @@ async def with_httpx(urls: list[str], concurrency: int) -> int:
 
 
 async def with_aiohttp(urls: list[str], concurrency: int) -> int:
-    """By its default connector, with as many connections."""
-    connector = aiohttp.TCPConnector(limit=concurrency)
+    """By its own connector."""
+    connector = aiohttp.TCPConnector(limit=concurrency, force_close=True)  # its fastest: no client is asked twice
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with aiohttp.ClientSession(connector=connector, timeout=timeout) as http:
 
@@ -62,7 +64,7 @@ def main() -> None:
     loop = {"httpx": with_httpx, "aiohttp": with_aiohttp}[sys.argv[1]]
     urls = sys.stdin.read().split()
     cpu, begun = time.process_time(), time.perf_counter()
-    captures = asyncio.run(loop(urls, int(sys.argv[2])))
+    captures = uvloop.run(loop(urls, int(sys.argv[2])))
     seen = {"seconds": time.perf_counter() - begun, "cpu_s": time.process_time() - cpu, "captures": captures}
     print(json.dumps(seen))
 

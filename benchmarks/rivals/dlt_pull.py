@@ -32,6 +32,8 @@ def main() -> None:
     os.environ.update(SETTINGS)
     urls = sys.stdin.read().split()
     session = requests.Session()
+    session.trust_env = False
+    session.mount("http://", requests.adapters.HTTPAdapter(pool_connections=len(urls)))
 
     @dlt.resource
     def clients() -> Iterator[str]:
@@ -59,6 +61,10 @@ def main() -> None:
             destination=dlt.destinations.postgres(sys.argv[1]),
             dataset_name="captures_by_dlt",
         )
+        everybody = urls[:]
+        del urls[1:]  # the tables and what else it makes once are there before it is measured, as ours are
+        pipeline.run(captures).raise_on_failed_jobs()
+        urls[:] = everybody
         begun = time.perf_counter()
         pipeline.run(captures).raise_on_failed_jobs()
         seconds = time.perf_counter() - begun
