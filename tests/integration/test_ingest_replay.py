@@ -152,20 +152,24 @@ async def test_a_capture_that_is_stored_already_counts_as_success(
     assert await counts(pool) == {"events": 1, "holdings": 1, "quarantined": 0}
 
 
-UNREADABLE: Final = {
+TOO_DEEP: Final = ("it is nested too deeply", "the item: Invalid JSON: recursion limit exceeded")
+"""Python's own parser says so up to 3.11; later ones take it, and pydantic's does not."""
+UNREADABLE: Final[dict[str, tuple[str, str | tuple[str, ...]]]] = {
     "a wrong action": (said(action="trade"), "action: Input should be 'capture' or 'favorite'"),
     "another user's": (said(user_id="misty"), "it belongs to another user, 'misty'"),
     "no object": ("[1]", "the item: "),
     "cut": (CUT, f"only its first {RAW_CHARS} characters were kept"),
     "no JSON": ("{", "it was not kept as JSON"),
     "nothing": ("", "it was not kept as JSON"),
-    "nested too deeply": ("[" * 9_000 + "]" * 7_000, "it is nested too deeply"),
+    "nested too deeply": ("[" * 8_000 + "]" * 8_000, TOO_DEEP),
     "a number of thousands of digits": ("9" * 10_000, "it was not kept as JSON"),
 }
 
 
 @pytest.mark.parametrize(("raw", "problem"), UNREADABLE.values(), ids=UNREADABLE)
-async def test_what_still_cannot_be_read_stays(raw: str, problem: str, pool: asyncpg.Pool, replays: Replays) -> None:
+async def test_what_still_cannot_be_read_stays(
+    raw: str, problem: str | tuple[str, ...], pool: asyncpg.Pool, replays: Replays
+) -> None:
     """With what is wrong with it now, and how often it was tried; others of the same message are stored."""
     (bad,) = await quarantine(pool, raw, problem="why it came")
     (good,) = await quarantine(pool, said())
