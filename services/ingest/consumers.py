@@ -29,7 +29,7 @@ from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
 
 _BATCHES_AT_ONCE: Final = 64
 """Batches in hand: those in the groups that are being committed, and those that wait for the next."""
-_ACKNOWLEDGEMENTS_AT_ONCE: Final = 64
+_ACKNOWLEDGEMENTS_AT_ONCE: Final = 16
 _GIVES_WAY_S: Final = 5.0
 """How long what is to be told waits while there is something to be stored, at most."""
 

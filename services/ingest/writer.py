@@ -74,7 +74,7 @@ class Writer:
         """Groups that are with Postgres."""
         self._changed = asyncio.Event()
         """Set when there is more to write, or a commit has ended."""
-        self._unwritten_rows = 0
+        self._unwritten = 0
         self._calm = asyncio.Event()
         self._calm.set()
 
@@ -88,24 +88,20 @@ class Writer:
         self._waiting.append(waiting)
         self._waiting_rows += waiting.rows
         self._changed.set()
-        self._count_unwritten(waiting.rows)
+        self._unwritten += 1
+        self._calm.clear()
         try:
             return await waiting.done
         finally:
-            self._count_unwritten(-waiting.rows)
+            self._unwritten -= 1
+            if not self._unwritten:
+                self._calm.set()
 
     async def calm(self, *, within_s: float) -> None:
-        """Return when less waits to be written than is worth a commit of its own, or after so long."""
+        """Return when nothing waits to be written, or after so long."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await self._calm.wait()
-
-    def _count_unwritten(self, rows: int) -> None:
-        self._unwritten_rows += rows
-        if self._unwritten_rows < WORTH_ROWS:
-            self._calm.set()
-        else:
-            self._calm.clear()
 
     async def run(self) -> None:
         """Commit group after group, until cancelled."""
