@@ -12,6 +12,8 @@ SELECT (SELECT count(*) FROM captures.events) AS events,
        (SELECT count(*) FROM (SELECT DISTINCT user_id, pokemon_id FROM captures.events WHERE NOT removed) AS t) AS held,
        (SELECT count(*) FROM captures.holdings WHERE held) AS holdings,
        (SELECT holdings FROM captures.totals) AS total_holdings,
+       (SELECT coalesce(sum(holdings), 0) FROM captures.holders) AS of_holders,
+       (SELECT coalesce(sum(holders), 0) FROM captures.ranking) AS in_ranking,
        (SELECT quarantined FROM captures.totals) AS quarantined
 """
 _WRONG: Final = """
@@ -34,7 +36,7 @@ async def check_tables(connection: asyncpg.Connection | asyncpg.Pool, *, capture
     """
     counts = dict(await connection.fetchrow(_COUNTS) or {})
     assert counts["events"] == counts["total_events"] == captures, (captures, counts)
-    held = {counts[name] for name in ("held", "holdings", "total_holdings")}
+    held = {counts[name] for name in ("held", "holdings", "total_holdings", "of_holders", "in_ranking")}
     assert len(held) == 1, counts
     assert counts["quarantined"] == 0, counts
     wrong = dict(await connection.fetchrow(_WRONG) or {})

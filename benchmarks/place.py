@@ -128,13 +128,17 @@ class Place:
         assert len(polls) == self.simulator.clients, "a client was polled twice"
         return [moment for _, moment in polls]
 
-    async def all_told(self) -> None:
-        """Wait until every client was told of all that it has."""
+    async def all_told(self) -> list[tuple[int, float]]:
+        """Wait until every client was told of all that it has; number and moment of each poll meanwhile."""
+        polls: list[tuple[int, float]] = []
 
         async def told() -> bool:
-            return (await self.simulator.take()).pending == 0
+            seen = await self.simulator.take()
+            polls.extend(seen.polls)
+            return seen.pending == 0
 
         await until("every client is told", told)
+        return polls
 
     async def waiting(self) -> int:
         """How many batches wait in their queue."""

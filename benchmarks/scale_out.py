@@ -74,5 +74,5 @@ async def _use(place: Place, slots: int) -> tuple[int, list[tuple[int, float]]]:
         await place.simulator.fill(CAPTURES)
         await asyncio.sleep(INTERVAL_S)
         polls += (await place.simulator.take()).polls
-    await place.all_told()
+    polls += await place.all_told()
     return slots * CAPTURES * place.simulator.clients, polls
