@@ -72,8 +72,16 @@ async def _tell_client(pull: Pull) -> None:
 
 
 def store_twice() -> None:
-    """Ingest no longer sees that a capture is stored already: the table has no key, and nobody asks."""
+    """Ingest no longer sees that a capture is stored already: the table has no key, and nobody asks.
+
+    RabbitMQ is told a moment after the commit, so that what kills an ingest does so in between.
+    """
     migrate = vars(ingest)["migrate"]
+    handle = CaptureBatches.handle
+
+    async def handle_and_wait(self: CaptureBatches, batch: CaptureBatch) -> None:
+        await handle(self, batch)
+        await asyncio.sleep(_A_MOMENT_S)
 
     async def migrate_and_forget(url: str, **options: Any) -> None:
         await migrate(url, **options)
@@ -82,6 +90,7 @@ def store_twice() -> None:
         await connection.close()
 
     vars(ingest).update(migrate=migrate_and_forget)
+    vars(consumers)["CaptureBatches"].handle = handle_and_wait
 
 
 def tell_when_published() -> None:
