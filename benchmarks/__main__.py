@@ -61,6 +61,7 @@ async def _measure(names: Sequence[str], plan: Plan) -> int:
     """Each part's table is printed as soon as it is there; how many figures are not as they should be."""
     wrong = 0
     with Servers.running() as servers:
+        await servers.wear_in()
         for name in names:
             progress(name)
             try:

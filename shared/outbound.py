@@ -12,6 +12,7 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -29,6 +30,8 @@ Network = Literal["public", "private", "loopback"]
 _KERNEL_BYTES: Final = 256 * 1024
 """What the system may take in of an answer that is not read: without it up to 32 MiB, which count as memory too."""
 _ERROR_CHARS: Final = 200
+_KNOWN_ADDRESSES: Final = 16_384
+"""Of which it is kept whether they may be called."""
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"}
 _JSON: Final = {"content-type": "application/json"}
 _NONE: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
@@ -62,6 +65,7 @@ class OutboundPolicy:
 
     networks: frozenset[Network]
 
+    @lru_cache(maxsize=_KNOWN_ADDRESSES)  # noqa: B019 - there is one policy for each process
     def permits(self, address: str) -> bool:
         """Whether a connection to this resolved IP address may be opened."""
         ip = _embedded(ip_address(address.split("%", 1)[0]))

@@ -38,10 +38,8 @@ class ClientApi:
         Raises:
             ClientCallError: on entering; it could not be had, with its reason.
         """
-        params: dict[str, str | int] = {"limit": PAGE_CAPTURES}
-        if since is not None:
-            params["since"] = iso_millis(since)
-        async with self._http.get(f"{target.client_url}{SYNC_DATA_PATH}", params=params) as body:
+        query = f"limit={PAGE_CAPTURES}" if since is None else f"limit={PAGE_CAPTURES}&since={iso_millis(since)}"
+        async with self._http.get(f"{target.client_url}{SYNC_DATA_PATH}?{query}") as body:
             yield await self._read(body, partial(read_page, owner=target.user_id), target)
 
     @asynccontextmanager

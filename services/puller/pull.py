@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -48,13 +48,13 @@ class Puller:
             PublishError: the outcome could not be told either; the lease then ends by itself.
         """
         started = time.monotonic()
-        async with AsyncExitStack() as held:  # until the captures are with RabbitMQ, so that memory stays bounded
-            try:
-                page = await held.enter_async_context(self._ask(target, asked))
-            except ClientCallError as error:
-                await self._failed(target, error.reason, str(error), time.monotonic() - started)
-            else:
+        try:
+            async with self._ask(
+                target, asked
+            ) as page:  # until RabbitMQ has the captures, so that memory stays bounded
                 await self._tell(target, page, time.monotonic() - started)
+        except ClientCallError as error:
+            await self._failed(target, error.reason, str(error), time.monotonic() - started)
 
     def _ask(self, target: PullTarget, asked: Asked) -> AbstractAsyncContextManager[Page]:
         if asked.complete is not None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 from pydantic import TypeAdapter
 
 from services.puller.answer import PendingAnswer, UnreadableAnswerError, parse_answer
+from services.puller.plain_reading import PlainAnswer, parse_plain_answer
 from shared.capture_reading import read_item
 from shared.client_protocol import Capture
 from shared.encoding import encoded
@@ -51,13 +52,13 @@ def read_page(body: bytes, *, owner: str) -> Page:
     Raises:
         UnreadableAnswerError: it is no JSON, or not of the shape of `sync-data`.
     """
-    data = parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE)
+    data = parse_plain_answer(body, owner=owner) or parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE)
     captures: list[PulledCapture] = []
     unreadable: list[UnreadableItem] = []
     room = BYTES_PER_PULL
     light = _GROWS * len(body) + _ITEM_BYTES * len(data.captures) < room  # most are, and are not weighed
     for item in data.captures[:CAPTURES_PER_PULL]:
-        read = read_item(item, owner)
+        read = item if isinstance(item, PulledCapture) else read_item(item, owner)
         room -= 0 if light else weight(read)
         if room < 0 and (captures or unreadable):
             break
@@ -68,7 +69,9 @@ def read_page(body: bytes, *, owner: str) -> Page:
     return _page(data, captures, unreadable)
 
 
-def _page(data: PendingAnswer[Any], captures: Sequence[PulledCapture], unreadable: Sequence[UnreadableItem]) -> Page:
+def _page(
+    data: PendingAnswer[Any] | PlainAnswer, captures: Sequence[PulledCapture], unreadable: Sequence[UnreadableItem]
+) -> Page:
     pending = min(max(data.total_pending or 0, len(data.captures)), MOST_PENDING)
     taken = len(captures) + len(unreadable)
     return Page(
