@@ -25,7 +25,7 @@ _STORED: Final = "SELECT events FROM captures.totals"
 
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
     """Many captures of each client, and few as a puller batches them."""
-    many = await _of_clients(servers, plan, clients=plan.size(full=4_000, quick=2_000), captures=100)
+    many = await _of_clients(servers, plan, clients=plan.size(full=8_000, quick=2_000), captures=100)
     few = await _of_clients(servers, plan, clients=plan.size(full=50_000, quick=10_000), captures=3)
     return [
         Figure(what="captures/s / COPY's, 100 of each client", runs=many[0], goal=at_least(0.3)),

@@ -33,8 +33,8 @@ _ROUNDS: Final = 20
 _WARM_UP: Final = 3
 """Rounds that fill caches, and are not counted."""
 
-# A system in the middle of its day: each tenth client fails, each fiftieth is inactive, some hold captures; a claim's
-# worth of clients and more is due.
+# A system in the middle of its day: each tenth client fails, each fiftieth is inactive, some hold captures. All are due
+# once the table of a million is made.
 CLIENTS: Final = """
 INSERT INTO registry.clients
     (user_id, client_url, client_type, capabilities, next_pull_at, failures, inactive_since, pending, stored)

@@ -56,13 +56,20 @@ counted AS (
 differences AS (
     SELECT pokemon_id, sum(difference) AS difference FROM changed GROUP BY pokemon_id HAVING sum(difference) <> 0
 ),
+names AS (
+    -- Only of what is not ranked yet: to look for the others' would be a comparison of texts for each capture.
+    SELECT pokemon_id, min(pokemon_name) AS pokemon_name
+    FROM pg_temp.incoming
+    WHERE pokemon_id IN (
+        SELECT d.pokemon_id FROM differences AS d
+        WHERE NOT EXISTS (SELECT FROM captures.ranking AS r WHERE r.pokemon_id = d.pokemon_id)
+    )
+    GROUP BY pokemon_id
+),
 ranked AS (
     INSERT INTO captures.ranking AS r (pokemon_id, pokemon_name, holders, updated_at)
-    SELECT pokemon_id, n.pokemon_name, d.difference, now()
-    FROM differences AS d
-    JOIN (
-        SELECT pokemon_id, min(pokemon_name) AS pokemon_name FROM pg_temp.incoming GROUP BY pokemon_id
-    ) AS n USING (pokemon_id)
+    SELECT pokemon_id, coalesce(n.pokemon_name, ''), d.difference, now()
+    FROM differences AS d LEFT JOIN names AS n USING (pokemon_id)
     -- Always true: postgres is free in the order of parts that do not read each other, and the holders come first.
     WHERE (SELECT count(*) FROM counted) >= 0
     ORDER BY pokemon_id
