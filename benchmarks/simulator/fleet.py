@@ -35,6 +35,8 @@ class Client:
     """One client, and the captures that it was not told to forget, oldest first."""
 
     number: int
+    made: int = 0
+    """Captures so far."""
     pending: dict[str, bytes] = field(default_factory=dict)
     """JSON by id."""
     made_at: dict[str, float] = field(default_factory=dict)
@@ -56,11 +58,9 @@ class Client:
     def make(self, random: Random, at_s: float) -> str:
         """One more capture; its id."""
         species = random.randint(1, SPECIES)
-        milliseconds = int(at_s * 1_000)
+        milliseconds = int(at_s) * 1_000 + self.made % 1_000  # so that no id is made twice, also of what was forgotten
+        self.made += 1
         capture_id = f"{species}_{milliseconds}_capture"
-        while capture_id in self.pending:
-            milliseconds += 1
-            capture_id = f"{species}_{milliseconds}_capture"
         moment = iso_millis(datetime.fromtimestamp(milliseconds / 1_000, UTC))
         self.pending[capture_id] = (
             f'{{"capture_id":"{capture_id}","pokemon_id":{species},"pokemon_name":"pokemon-{species}",'
