@@ -84,6 +84,8 @@ class PullTarget(Part, frozen=True, kw_only=True, gc=False):
     """After this, by the registry's clock, the pull is taken for lost: what comes of it later settles nothing."""
     after: str | None = None
     """Of a complete pull: only captures whose id comes after this one; None from the first."""
+    token_generation: int = 0
+    """Of the client's registration; its pull token is made of it (`shared.tokens`)."""
 
 
 class CompletePull(Part, frozen=True, kw_only=True):
@@ -155,6 +157,8 @@ class Pull(Part, frozen=True, kw_only=True, gc=False):
     captures: tuple[PulledCapture, ...]
     unreadable: tuple[UnreadableItem, ...] = ()
     complete: CompletePage | None = None
+    token_generation: int = 0
+    """As the `PullTarget` had it."""
 
 
 class CaptureBatch(Message, frozen=True, kw_only=True):
@@ -209,6 +213,8 @@ class Acknowledgement(Part, frozen=True, kw_only=True, gc=False):
     """None for a client that need not be told, whose pull is only to be settled."""
     outcome: PullOutcome | None
     """How its pull ended, but for whether the client could be told; null when that is settled already."""
+    token_generation: int = 0
+    """As the `PullTarget` had it."""
 
 
 class AcknowledgeCaptures(Message, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ import msgspec
 from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.messages import Reason
 from shared.name_lookup import NameLookup
+from shared.tokens import authorization
 
 Network = Literal["public", "private", "loopback"]
 
@@ -144,7 +145,9 @@ class ClientHttp:
             await self._session.close()
 
     @asynccontextmanager
-    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
+    async def get(
+        self, url: str, params: Mapping[str, str | int] | None = None, *, token: str | None = None
+    ) -> AsyncIterator[bytes]:
         """The body of a 200 answer to GET. Leave the context when it, and what was read of it, is no longer needed.
 
         Raises:
@@ -153,13 +156,14 @@ class ClientHttp:
         """
         call = CallTime(self._timeout_s)
         with self.memory.share(call) as share:
-            yield await self._call("GET", url, call, share, params=params)
+            yield await self._call("GET", url, call, share, params=params, headers=authorization(token))
 
-    async def post(self, url: str, body: Mapping[str, Any]) -> bytes:
+    async def post(self, url: str, body: Mapping[str, Any], *, token: str | None = None) -> bytes:
         """The body of a 200 answer to POST of `body` as JSON. Raises as `get` does."""
         call = CallTime(self._timeout_s)
         with self.memory.share(call) as share:
-            return await self._call("POST", url, call, share, data=msgspec.json.encode(body), headers=_JSON)
+            headers = _JSON | authorization(token)
+            return await self._call("POST", url, call, share, data=msgspec.json.encode(body), headers=headers)
 
     async def _call(self, method: str, url: str, call: CallTime, share: AnswerShare, **request: Any) -> bytes:
         assert self._session is not None, "it is used as a context manager"  # noqa: S101 - ours

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Final, Literal, NoReturn, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -16,6 +16,7 @@ LogLevel = Annotated[
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
 ]
 Port = Annotated[int, Field(ge=1, le=65_535)]
+SHORTEST_TOKEN: Final = 16
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -34,10 +35,29 @@ def _comma_separated(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _separated(value: object) -> object:
+    """What stands between commas or in lines of its own, as a tuple."""
+    return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _not_guessable(tokens: tuple[str, ...]) -> tuple[str, ...]:
+    if any(len(token) < SHORTEST_TOKEN for token in tokens):
+        message = f"each must have {SHORTEST_TOKEN} characters at least; `make secrets` makes good ones"
+        raise ValueError(message)
+    return tokens
+
+
+Separated = BeforeValidator(_separated)
+Tokens = Annotated[tuple[str, ...], NoDecode, Separated, AfterValidator(_not_guessable), Field(repr=False)]
+"""Secrets, several while one takes the place of another."""
 DatabaseUrl = Annotated[str, _scheme("postgresql", "postgres")]
 RabbitMQUrl = Annotated[str, _scheme("amqp", "amqps")]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
 Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, BeforeValidator(_comma_separated)]
+
+
+_SECRET: Final = re.compile("TOKEN|KEY|PASSWORD")
+"""In the names of settings that are shown nowhere."""
 
 
 class ServiceSettings(BaseSettings):
@@ -66,5 +86,6 @@ def _exit_with(error: ValidationError) -> NoReturn:
     for problem in error.errors(include_url=False, include_context=False):
         name = "_".join(str(part) for part in problem["loc"]).upper()
         found = re.sub("//.*@", "//***@", repr(problem["input"]))  # a URL may hold a password
-        print(f"setting {name}: {problem['msg']}; found {found}", file=sys.stderr)  # noqa: T201 - before logging
+        found = "" if _SECRET.search(name) else f"; found {found}"
+        print(f"setting {name}: {problem['msg']}{found}", file=sys.stderr)  # noqa: T201 - before logging
     sys.exit(2)

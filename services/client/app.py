@@ -18,6 +18,7 @@ from services.client.database import Database
 from services.client.errors import install_error_handlers
 from services.client.legacy_import import import_once
 from services.client.nudge import Nudger, nudge_url
+from services.client.pull_access import PullAccess
 from services.client.registration import Registrar
 from services.client.retention import Retention
 from services.client.routes import ClientRoutes
@@ -45,6 +46,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
     database = Database(path=settings.client_database, schema=queries["schema"])
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
     captured = asyncio.Event()
+    pull_access = PullAccess(store=store)
     retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
 
     @asynccontextmanager
@@ -52,8 +54,9 @@ def build_app(settings: ClientSettings) -> FastAPI:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database)
             await import_once(store=store, path=settings.client_import_file)
+            await pull_access.load()
             await stack.enter_async_context(repeating("retention", retention.step))
-            await stack.enter_async_context(_talking_to_registry(settings, captured))
+            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access))
             yield
 
     app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
@@ -67,18 +70,22 @@ def build_app(settings: ClientSettings) -> FastAPI:
         client_url=settings.public_url,
         clock=_now,
         on_capture=captured.set,
+        pull_access=pull_access,
     )
     app.include_router(routes.router())
     return app
 
 
 @asynccontextmanager
-async def _talking_to_registry(settings: ClientSettings, captured: asyncio.Event) -> AsyncIterator[None]:
+async def _talking_to_registry(
+    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess
+) -> AsyncIterator[None]:
     limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
         http = httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False)
         await stack.enter_async_context(http)
-        registrar = _registrar(settings, http)
+        registrar = _registrar(settings, http, pull_access)
+        pull_access.on_refused = registrar.doubt_token
         await stack.enter_async_context(repeating("registration", registrar.step, woken=registrar.woken))
         if settings.client_nudge:
             nudger = Nudger(
@@ -87,13 +94,14 @@ async def _talking_to_registry(settings: ClientSettings, captured: asyncio.Event
                 wanted=captured,
                 registered=registrar.registered,
                 on_unknown=registrar.doubt,
+                token=lambda: pull_access.token,
                 random=SystemRandom(),
             )
             await stack.enter_async_context(repeating("nudge", nudger.step))
         yield
 
 
-def _registrar(settings: ClientSettings, http: httpx.AsyncClient) -> Registrar:
+def _registrar(settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess) -> Registrar:
     registration = Registration(
         client_url=settings.public_url,
         user_id=settings.client_user_id,
@@ -104,6 +112,8 @@ def _registrar(settings: ClientSettings, http: httpx.AsyncClient) -> Registrar:
         http=http,
         backend_url=settings.backend_url,
         registration=registration,
+        registration_token=settings.client_registration_token,
+        pull_access=pull_access,
         check_s=settings.client_registration_check,
         random=SystemRandom(),
         monotonic=time.monotonic,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from httpx import codes
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def install_error_handlers(app: FastAPI) -> None:
 async def _refused(_request: Request, error: RequestError) -> JSONResponse:
     if error.unread:
         return EarlyResponse({"error": str(error)}, status_code=error.status, headers={"Connection": "close"})
-    return JSONResponse({"error": str(error)}, status_code=error.status)
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == codes.UNAUTHORIZED else None
+    return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
 
 
 async def _unavailable(request: Request, error: StoreUnavailableError) -> JSONResponse:

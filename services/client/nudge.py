@@ -14,6 +14,7 @@ import httpx
 import structlog
 
 from services.client.backend import BACKOFF_CAP_S, backoff_s, failure, refusal
+from shared.tokens import authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ class Nudger:
         wanted: asyncio.Event,
         registered: asyncio.Event,
         on_unknown: Callable[[], None],
+        token: Callable[[], str | None] = lambda: None,
         random: Random,
         timeout_s: float = _TIMEOUT_S,
     ) -> None:
@@ -52,6 +54,7 @@ class Nudger:
         self._wanted = wanted
         self._registered = registered
         self._on_unknown = on_unknown
+        self._token = token
         self._random = random
         self._timeout_s = timeout_s
         self._failures = 0
@@ -66,7 +69,7 @@ class Nudger:
         self._wanted.clear()  # a capture from now on may be too late for the pull that this nudge leads to
         try:
             async with asyncio.timeout(self._timeout_s):
-                response = await self._http.post(self._url)
+                response = await self._http.post(self._url, headers=authorization(self._token()))
         except (httpx.HTTPError, TimeoutError) as error:
             self._wanted.set()
             return self._failed(failure(error))

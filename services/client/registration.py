@@ -11,20 +11,33 @@ from urllib.parse import quote
 
 import httpx
 import structlog
+from pydantic import TypeAdapter, ValidationError
+from typing_extensions import NotRequired, TypedDict
 
 from services.client.backend import backoff_s, failure, member, refusal
+from services.client.errors import StoreUnavailableError
+from shared.tokens import authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
+    from services.client.pull_access import PullAccess
     from shared.client_protocol import Registration
 
 REGISTER_PATH: Final = "/api/v1/pull-sync/register-client"
 RECORD_PATH: Final = "/api/v1/pull-sync/clients"
 _REMIND_AFTER_S: Final = 600.0
+_REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 log = structlog.get_logger()
+
+
+class _Answer(TypedDict):
+    """What is read of the answer to a registration."""
+
+    message: str
+    pull_token: NotRequired[str | None]
 
 
 class Registrar:
@@ -36,6 +49,8 @@ class Registrar:
         http: httpx.AsyncClient,
         backend_url: str,
         registration: Registration,
+        registration_token: str | None,
+        pull_access: PullAccess,
         check_s: float,
         random: Random,
         monotonic: Callable[[], float],
@@ -44,6 +59,8 @@ class Registrar:
         self._register_url = backend_url + REGISTER_PATH
         self._record_url = f"{backend_url}{RECORD_PATH}/{quote(registration.user_id, safe='')}"
         self._registration = registration
+        self._registration_token = registration_token
+        self._pull_access = pull_access
         self._check_s = check_s
         self._random = random
         self._monotonic = monotonic
@@ -52,6 +69,7 @@ class Registrar:
         self.woken = asyncio.Event()
         """Set when the next step should not wait."""
         self._has_registered = False
+        self._registered_at = 0.0
         self._failures = 0
         self._told: tuple[str, float] | None = None
 
@@ -59,6 +77,12 @@ class Registrar:
         """Somebody heard that the registry does not know this client: let a step find out at once."""
         self.registered.clear()
         self.woken.set()
+
+    def doubt_token(self) -> None:
+        """Somebody came with another pull token: perhaps the registry has made one. At most it is asked now and then."""
+        if self._has_registered and self._monotonic() - self._registered_at >= self._check_s:
+            self._has_registered = False
+            self.woken.set()
 
     async def step(self) -> float:
         """Do what is due now; gives the seconds until the next step, unless `woken` is set."""
@@ -70,13 +94,15 @@ class Registrar:
     async def _is_known(self) -> bool:
         """Whether the registry still has this client; in doubt yes, and the next step asks again."""
         try:
-            response = await self._http.get(self._record_url)
+            response = await self._http.get(self._record_url, headers=authorization(self._pull_access.token))
         except httpx.HTTPError as error:
             log.debug("registration_check_failed", reason=failure(error))
             return True
         if response.status_code == httpx.codes.NOT_FOUND:
             log.info("forgotten_by_registry")
             return False
+        if response.status_code in _REFUSED:  # it tells us nothing; to register again does no harm
+            return self._monotonic() - self._registered_at < _REMIND_AFTER_S
         known_url = member(response, "client_url") if response.is_success else None
         if known_url is None or known_url.rstrip("/") == self._registration.client_url:
             return True
@@ -87,16 +113,45 @@ class Registrar:
         self._has_registered = False
         self.registered.clear()
         try:
-            response = await self._http.post(self._register_url, json=self._registration.model_dump())
+            response = await self._ask_to_register()
         except httpx.HTTPError as error:
             return self._failed(failure(error))
         if response.is_success:
+            try:
+                await self._keep_token(response)
+            except StoreUnavailableError as error:
+                return self._failed(failure(error))
             log.info("registered", registry=self._register_url, after_failures=self._failures)
             self._has_registered, self._failures, self._told = True, 0, None
+            self._registered_at = self._monotonic()
             self.registered.set()
             return self._check_s
         pause_s = self._failed(refusal(response))
         return self._check_s if response.is_client_error else pause_s
+
+    async def _ask_to_register(self) -> httpx.Response:
+        """As this client; or, when the registry does not know it as such, as anybody who may register."""
+        tokens = [token for token in (self._pull_access.token, self._registration_token) if token]
+        for token in tokens[:-1]:
+            response = await self._register_with(token)
+            if response.status_code not in _REFUSED:
+                return response
+        return await self._register_with(tokens[-1] if tokens else None)
+
+    async def _register_with(self, token: str | None) -> httpx.Response:
+        body = self._registration.model_dump()
+        return await self._http.post(self._register_url, json=body, headers=authorization(token))
+
+    async def _keep_token(self, response: httpx.Response) -> None:
+        """As the registry says; when it says nothing of the pull token, the one from before holds."""
+        try:
+            answer = TypeAdapter(_Answer).validate_json(response.content)
+        except ValidationError:
+            return
+        if "pull_token" in answer:
+            await self._pull_access.keep(answer["pull_token"])
+        else:
+            log.warning("pull_token_not_told", remedy="have an operator remove this client; it then gets another one")
 
     def _failed(self, reason: str) -> float:
         """Tell the first failure, another one, and the same one only after a long while."""

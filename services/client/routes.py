@@ -5,11 +5,12 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from services.client.bodies import as_capture_ids, as_new_capture, read_object
+from services.client.pull_access import PullAccess
 from services.client.store import CLIENT_VERSION, CaptureStore, Page
 from shared.client_protocol import (
     ACKNOWLEDGE_PATH,
@@ -64,22 +65,25 @@ class ClientRoutes:
         client_url: str,
         clock: Callable[[], datetime],
         on_capture: Callable[[], None],
+        pull_access: PullAccess,
     ) -> None:
         self._store = store
         self._user_id = user_id
         self._client_url = client_url
         self._clock = clock
         self._on_capture = on_capture
+        self._pull_access = pull_access
 
     def router(self) -> APIRouter:
         """To be included by the app."""
         router = APIRouter()
+        pulls = {"dependencies": [Depends(self._pull_access.check)]}
         router.add_api_route(HEALTH_PATH, self.health)
-        router.add_api_route(SYNC_DATA_PATH, self.sync_data, responses={200: {"model": SyncData[Capture]}})
-        router.add_api_route(ACKNOWLEDGE_PATH, self.acknowledge, methods=["POST"])
+        router.add_api_route(SYNC_DATA_PATH, self.sync_data, responses={200: {"model": SyncData[Capture]}}, **pulls)
+        router.add_api_route(ACKNOWLEDGE_PATH, self.acknowledge, methods=["POST"], **pulls)
         router.add_api_route(STATS_PATH, self.stats)
         router.add_api_route(ADD_CAPTURE_PATH, self.add_capture, methods=["POST"])
-        router.add_api_route(ALL_CAPTURES_PATH, self.all_captures, responses={200: {"model": AllCaptures}})
+        router.add_api_route(ALL_CAPTURES_PATH, self.all_captures, responses={200: {"model": AllCaptures}}, **pulls)
         return router
 
     async def health(self) -> Health:

@@ -50,6 +50,8 @@ class ClientSettings(ServiceSettings):
     """Seconds between two questions to the registry whether it still knows this client."""
     client_nudge: bool = False
     """Whether the registry is told of a fresh capture, so that it pulls soon."""
+    client_registration_token: str | None = Field(default=None, repr=False)
+    """Shown to the registry by a client that has no token of its own yet; one of its REGISTRATION_TOKENS."""
     backend_url: BaseUrl = "http://localhost:8000"
 
     @property

@@ -32,7 +32,7 @@ class Acknowledger:
         """Try once, after so many others. When the client can't be told, have it tried later, and answer why."""
         try:
             async with self._permits:
-                await self._client_api.acknowledge(told.client_url, told.capture_ids)
+                await self._client_api.acknowledge(told)
         except ClientCallError as error:
             await self._later(told, attempts, error)
             return error

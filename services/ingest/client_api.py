@@ -6,23 +6,29 @@ import json
 from collections.abc import Iterator, Sequence
 
 from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, ACKNOWLEDGE_PATH
+from shared.messages import Acknowledgement
 from shared.outbound import ClientHttp
+from shared.tokens import PullTokens
 
 
 class ClientApi:
     """One method for each endpoint that is used."""
 
-    def __init__(self, *, http: ClientHttp) -> None:
+    def __init__(self, *, http: ClientHttp, pull_tokens: PullTokens | None = None) -> None:
+        """Without `pull_tokens` clients are called without a token."""
         self._http = http
+        self._pull_tokens = pull_tokens
 
-    async def acknowledge(self, client_url: str, capture_ids: Sequence[str]) -> None:
-        """Tell the client that these captures are stored. May be repeated.
+    async def acknowledge(self, told: Acknowledgement) -> None:
+        """Tell the client that its captures are stored. May be repeated.
 
         Raises:
             ClientCallError: it did not take all of it; it may have taken a part.
         """
-        for part in parts(capture_ids):
-            await self._http.post(f"{client_url}{ACKNOWLEDGE_PATH}", {"capture_ids": part})
+        tokens = self._pull_tokens
+        token = tokens.token(told.user_id, told.token_generation) if tokens else None
+        for part in parts(told.capture_ids):
+            await self._http.post(f"{told.client_url}{ACKNOWLEDGE_PATH}", {"capture_ids": part}, token=token)
 
 
 def parts(capture_ids: Sequence[str]) -> Iterator[list[str]]:

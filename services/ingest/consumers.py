@@ -68,6 +68,7 @@ class CaptureBatches:
             client_url=pull.client_url,
             capture_ids=_to_tell(pull),
             outcome=_outcome(pull, stored, difference),
+            token_generation=pull.token_generation,
         )
 
 

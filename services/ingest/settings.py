@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings
+from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings, Tokens
 
 
 class IngestSettings(ServiceSettings):
@@ -13,6 +13,8 @@ class IngestSettings(ServiceSettings):
     ingest_host: str = "127.0.0.1"
     ingest_port: Port = 8002
     """For health only."""
+    pull_token_keys: Tokens = ()
+    """As the registry has them: by the first of them clients are shown that it is us; empty for no tokens."""
 
     pull_sync_timeout: Seconds = 15.0
     """Seconds for a client's whole answer; each try of an acknowledgement gets a third of it."""

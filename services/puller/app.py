@@ -22,6 +22,7 @@ from shared.health import Health
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.settlements import Settlements
 from shared.tasks import running
+from shared.tokens import PullTokens, authorization
 from shared.topology import PULL_REQUESTED
 
 _REGISTRY_TIMEOUT_S = 10.0
@@ -38,9 +39,12 @@ def build_app(settings: PullerSettings) -> Starlette:
         timeout_s=settings.pull_sync_timeout,
         body_limit_bytes=settings.pull_sync_body_limit_bytes,
     )
-    registry_http = httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, trust_env=False)
+    registry_http = httpx.AsyncClient(
+        timeout=_REGISTRY_TIMEOUT_S, trust_env=False, headers=authorization(next(iter(settings.service_tokens), None))
+    )
+    pull_tokens = PullTokens(settings.pull_token_keys) if settings.pull_token_keys else None
     puller = Puller(
-        client_api=ClientApi(http=client_http),
+        client_api=ClientApi(http=client_http, pull_tokens=pull_tokens),
         batches=BatchPublisher(publisher=publisher),
         settlements=Settlements(publisher=publisher),
     )

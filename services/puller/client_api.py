@@ -15,6 +15,7 @@ from shared.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_P
 from shared.daemon_thread import in_daemon_thread
 from shared.messages import CAPTURES_PER_PULL, CompletePull, PullTarget, Reason
 from shared.outbound import ClientCallError, ClientHttp
+from shared.tokens import PullTokens
 
 _READ_ASIDE_BYTES: Final = 64 * 1024
 """A larger answer is read in a thread, so that it does not hold up the others."""
@@ -27,8 +28,10 @@ class ClientApi:
     may be forty times the answer's size.
     """
 
-    def __init__(self, *, http: ClientHttp) -> None:
+    def __init__(self, *, http: ClientHttp, pull_tokens: PullTokens | None = None) -> None:
+        """Without `pull_tokens` clients are asked without a token."""
         self._http = http
+        self._pull_tokens = pull_tokens
         self._one_reads = asyncio.Semaphore(1)
 
     @asynccontextmanager
@@ -39,7 +42,7 @@ class ClientApi:
             ClientCallError: on entering; it could not be had, with its reason.
         """
         query = f"limit={PAGE_CAPTURES}" if since is None else f"limit={PAGE_CAPTURES}&since={iso_millis(since)}"
-        async with self._http.get(f"{target.client_url}{SYNC_DATA_PATH}?{query}") as body:
+        async with self._http.get(f"{target.client_url}{SYNC_DATA_PATH}?{query}", token=self._token(target)) as body:
             yield await self._read(body, partial(read_page, owner=target.user_id), target)
 
     @asynccontextmanager
@@ -53,8 +56,13 @@ class ClientApi:
         if target.after is not None:
             params["after"] = target.after
         read = partial(read_complete_page, owner=target.user_id, after=target.after, complete=complete)
-        async with self._http.get(f"{target.client_url}{ALL_CAPTURES_PATH}", params=params) as body:
+        url = f"{target.client_url}{ALL_CAPTURES_PATH}"
+        async with self._http.get(url, params=params, token=self._token(target)) as body:
             yield await self._read(body, read, target)
+
+    def _token(self, target: PullTarget) -> str | None:
+        tokens = self._pull_tokens
+        return tokens.token(target.user_id, target.token_generation) if tokens else None
 
     async def _read(self, body: bytes, read: Callable[[bytes], Page], target: PullTarget) -> Page:
         try:

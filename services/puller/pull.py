@@ -87,6 +87,7 @@ class Puller:
             captures=page.captures,
             unreadable=page.unreadable,
             complete=page.complete,
+            token_generation=target.token_generation,
         )
         try:
             await self._batches.add(pull)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import HttpUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings
+from shared.settings import HttpUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings, Tokens
 
 
 class PullerSettings(ServiceSettings):
@@ -18,6 +18,10 @@ class PullerSettings(ServiceSettings):
     puller_host: str = "127.0.0.1"
     puller_port: Port = 8001
     """For health only."""
+    service_tokens: Tokens = ()
+    """The first of them is shown to the registry; empty for none."""
+    pull_token_keys: Tokens = ()
+    """As the registry has them: by the first of them clients are shown that it is us; empty for no tokens."""
 
     pull_sync_timeout: Seconds = 15.0
     """Seconds for a client's whole answer."""

@@ -10,9 +10,11 @@ from functools import partial
 from pathlib import Path
 
 import asyncpg
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, Depends, FastAPI
 
+from services.registry.access import Access, require_guard
 from services.registry.api.openapi import describe, operation_id
+from services.registry.api.permissions import Guard
 from services.registry.api.problems import install_error_handlers
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
@@ -79,7 +81,12 @@ class _Work:
 
 
 def build_app(settings: RegistrySettings) -> FastAPI:
-    """The registry, not yet connected to anything. Its lifespan migrates the schema, then connects."""
+    """The registry, not yet connected to anything. Its lifespan migrates the schema, then connects.
+
+    Raises:
+        StartupError: others could reach it, and nobody needs a token.
+    """
+    require_guard(settings)
     servers = _servers(settings)
     work = _work(settings, servers)
     SettledPulls(leases=work.leases, dispatcher=work.dispatcher).subscribe(servers.broker)
@@ -104,8 +111,10 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     install_error_handlers(app)
-    for router in _routers(settings, servers, work):
-        app.include_router(router)
+    access, clients = Access(settings), Clients(pool=servers.pool, queries=servers.queries)
+    guard = Guard(access=access, clients=clients)
+    for router in _routers(settings, servers, work, access=access, clients=clients):
+        app.include_router(router, dependencies=[Depends(guard.check)])
     return describe(app)
 
 
@@ -140,9 +149,10 @@ def _work(settings: RegistrySettings, servers: _Servers) -> _Work:
     )
 
 
-def _routers(settings: RegistrySettings, servers: _Servers, work: _Work) -> Iterator[APIRouter]:
+def _routers(
+    settings: RegistrySettings, servers: _Servers, work: _Work, *, access: Access, clients: Clients
+) -> Iterator[APIRouter]:
     pool, queries, dispatcher, schedule = servers.pool, servers.queries, work.dispatcher, work.schedule
-    clients = Clients(pool=pool, queries=queries)
     captures = Captures(pool=pool, queries=queries)
     statistics = Statistics(pool=pool, queries=queries)
     runs = Runs(pool=pool, queries=queries)
@@ -156,10 +166,14 @@ def _routers(settings: RegistrySettings, servers: _Servers, work: _Work) -> Iter
     dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
     yield ClientRoutes(
-        clients=clients, nudges=nudges, dispatcher=dispatcher, probe=ClientProbe(http=servers.http)
+        clients=clients,
+        nudges=nudges,
+        dispatcher=dispatcher,
+        probe=ClientProbe(http=servers.http),
+        access=access,
     ).router()
     yield StatusRoutes(clients=clients, schedule=schedule, statistics=statistics).router()
-    yield SyncRoutes(runs=runs, dispatcher=dispatcher).router()
+    yield SyncRoutes(runs=runs, dispatcher=dispatcher, access=access).router()
     yield RunRoutes(runs=runs).router()
     yield SchedulerRoutes(
         schedule=schedule,

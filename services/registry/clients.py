@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import asyncpg
 
-from services.registry.domain import ClientRecord, NewClient
+from services.registry.domain import ClientRecord, Known, NewClient
 from services.registry.errors import UnknownClientError
 
 Selection = Literal["failing", "inactive", "paused"]
 """Clients that an operator may look for; each has an index, so that a page of few among many is found at once."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registered:
+    """A client that is registered now."""
+
+    is_new: bool
+    generation: int
+
+
+def _anybody(_known: Known | None) -> None:
+    """Refuse nobody."""
 
 
 class Clients:
@@ -21,11 +34,25 @@ class Clients:
         self._pool = pool
         self._queries = queries
 
-    async def register(self, client: NewClient) -> bool:
-        """Keep the client; it is due at once. True when it was not known. May be repeated."""
-        query = self._queries["register"]
+    async def register(self, client: NewClient, *, check: Callable[[Known | None], None] = _anybody) -> Registered:
+        """Keep the client; it is due at once. May be repeated.
+
+        `check` gets what is known of the user until now, and raises to refuse; when that changes meanwhile, it is asked
+        again.
+        """
         values = (client.user_id, client.client_url, client.client_type, client.capabilities)
-        return bool(await self._pool.fetchval(query, *values))
+        while True:
+            known = await self.known(client.user_id)
+            check(known)
+            over = known.generation if known else None
+            row = await self._pool.fetchrow(self._queries["register"], *values, over)
+            if row is not None:
+                return Registered(is_new=known is None, generation=row["token_generation"])
+
+    async def known(self, user_id: str) -> Known | None:
+        """What is known of the user's registration; None when there is none."""
+        row = await self._pool.fetchrow(self._queries["registration"], user_id)
+        return None if row is None else Known(**dict(row))
 
     async def unregister(self, user_id: str) -> None:
         """Forget the client; runs that wait for it count it as failed.
@@ -86,3 +113,14 @@ class Clients:
     ) -> None:
         if await connection.fetchval(self._queries[query], user_id, *values) is None:
             raise UnknownClientError(user_id)
+
+
+def possible(user_id: str) -> str:
+    """The id, if a registered one can be like that.
+
+    Raises:
+        UnknownClientError: it has characters that PostgreSQL can't even look for.
+    """
+    if "\x00" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
+        raise UnknownClientError(user_id)
+    return user_id

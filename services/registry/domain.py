@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
@@ -50,6 +50,17 @@ def checked_client_url(url: str) -> str:
         message = "must not contain a query or a fragment"
         raise ValueError(message)
     return url.rstrip("/")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of the registration of a user."""
+
+    generation: int
+    """Another one after each removal; a client's pull token is made of it."""
+    client_url: str
+    age: timedelta
+    """Since the user registered first."""
 
 
 class NewClient(Registration):

@@ -8,7 +8,7 @@ one sentence, fit for a caller: what is wrong and what to do.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -29,6 +29,8 @@ class RegistryError(Exception):
     status: int = 500
     slug: ClassVar[str] = "internal-error"
     title: ClassVar[str] = "Internal error"
+    headers: ClassVar[Mapping[str, str]] = {}
+    """What HTTP asks to be sent with it."""
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed, where that is known; sent as `Retry-After`."""
 

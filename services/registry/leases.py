@@ -88,5 +88,6 @@ def _target(row: Any) -> PullTarget:
         pull_id=row["pull_id"],
         user_id=row["user_id"],
         client_url=row["client_url"],
+        token_generation=row["token_generation"],
         lease_expires_at=row["lease_expires_at"],
     )

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings
+from services.registry.operator_tokens import OperatorTokens
+from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings, Tokens
 
 
 class RegistrySettings(ServiceSettings):
@@ -16,6 +17,16 @@ class RegistrySettings(ServiceSettings):
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
     registry_host: str = "127.0.0.1"
     registry_port: Port = 8000
+    operator_tokens: OperatorTokens = ()
+    """`read:<token>`, `operate:<token>`, `admin:<token>`, several with commas or lines between them."""
+    registration_tokens: Tokens = ()
+    """One of them is needed to register; empty for none."""
+    service_tokens: Tokens = ()
+    """One of them is needed to claim; empty for none."""
+    pull_token_keys: Tokens = ()
+    """Clients' tokens are made by the first of them, and those by the others still recognised; empty for no tokens."""
+    registry_anonymous: bool = False
+    """Whether it may be reached from elsewhere without operators' tokens."""
 
     pull_sync_interval: Annotated[int, Field(ge=5, le=86_400)] = 30
     """Seconds between two pulls of a client, until an operator sets another interval."""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from services.ingest.client_api import ClientApi, parts
 from shared.client_protocol import ID_CHARS
+from shared.messages import Acknowledgement
 from shared.outbound import ClientHttp, OutboundPolicy
 
 EXPRESS_LIMIT_BYTES: Final = 100_000
@@ -77,7 +78,8 @@ async def test_what_is_sent_is_small_and_whole() -> None:
     try:
         async with ClientHttp(policy=policy, timeout_s=30.0, body_limit_bytes=1_024) as http:
             url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-            await ClientApi(http=http).acknowledge(url, capture_ids)
+            told = Acknowledgement(user_id="ash", client_url=url, capture_ids=tuple(capture_ids), outcome=None)
+            await ClientApi(http=http).acknowledge(told)
     finally:
         server.close()
         await server.wait_closed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -11,15 +12,21 @@ import pytest
 import structlog
 
 from services.client.backend import BACKOFF_CAP_S, backoff_s
+from services.client.database import Database
+from services.client.pull_access import PullAccess
 from services.client.registration import Registrar
+from services.client.store import CaptureStore
 from shared.client_protocol import Registration
+from shared.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping
+    from pathlib import Path
 
     Log = list[MutableMapping[str, Any]]
 
 CHECK_S = 7.0
+REGISTRATION_TOKEN = "registration token"
 OURS = {"client_url": "http://localhost:3001", "user_id": "a/b é"}
 
 
@@ -70,13 +77,27 @@ def monotonic() -> Monotonic:
 
 
 @pytest.fixture
-async def registrar(registry: FakeRegistry, monotonic: Monotonic) -> AsyncIterator[Registrar]:
+async def tokens(tmp_path: Path) -> AsyncIterator[PullAccess]:
+    """The client's token, none yet, on a real disk."""
+    queries = load_queries("services.client")
+    async with Database(path=tmp_path / "captures.sqlite3", schema=queries["schema"]) as database:
+        yield PullAccess(
+            store=CaptureStore(database=database, queries=queries, user_id="ash", clock=lambda: datetime.now(UTC))
+        )
+
+
+@pytest.fixture
+async def registrar(
+    registry: FakeRegistry, monotonic: Monotonic, tokens: PullAccess
+) -> AsyncIterator[Registrar]:
     """A registrar of a user whose id needs quoting."""
     async with httpx.AsyncClient(transport=httpx.MockTransport(registry)) as http:
         yield Registrar(
             http=http,
             backend_url="http://backend",
             registration=Registration(**OURS, client_type="web", capabilities=["capture", "favorite"]),
+            registration_token=REGISTRATION_TOKEN,
+            pull_access=tokens,
             check_s=CHECK_S,
             random=random.Random(1),  # noqa: S311 - jitter, not a secret
             monotonic=monotonic,
@@ -236,3 +257,95 @@ def test_the_backoff_never_passes_its_cap() -> None:
     seeded = random.Random(1)  # noqa: S311 - jitter, not a secret
     for failures in (10, 1_000, 10**9):
         assert BACKOFF_CAP_S / 2 <= backoff_s(failures, seeded) <= BACKOFF_CAP_S
+
+
+def shown(registry: FakeRegistry) -> list[tuple[str, str | None]]:
+    """Method and token of each request since this was asked last."""
+    found = [(request.method, request.headers.get("authorization")) for request in registry.requests]
+    registry.requests.clear()
+    return found
+
+
+async def test_it_keeps_the_token_that_it_is_told(
+    registrar: Registrar, registry: FakeRegistry, tokens: PullAccess
+) -> None:
+    """The first time it shows the registration token, and from then on its own; a new process has it, too."""
+    registry.post = httpx.Response(200, json={"message": "ok", "pull_token": "ours"})
+    await registrar.step()
+    await registrar.step()
+    assert shown(registry) == [("POST", f"Bearer {REGISTRATION_TOKEN}"), ("GET", "Bearer ours")]
+    registrar.doubt()
+    registry.get = httpx.Response(404)
+    await registrar.step()
+    assert shown(registry) == [("GET", "Bearer ours"), ("POST", "Bearer ours")]
+    tokens.token = None
+    await tokens.load()
+    assert tokens.token == "ours"  # noqa: S105 - of this test
+
+
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_token_that_is_worth_nothing_is_replaced(
+    registrar: Registrar, registry: FakeRegistry, tokens: PullAccess, status: int
+) -> None:
+    """The registry was made anew, or has removed this client: it registers as anybody would."""
+    await tokens.keep("old")
+    answers = iter([httpx.Response(status), httpx.Response(200, json={"message": "ok", "pull_token": "new"})])
+    registry_call = registry.__call__
+
+    def call(request: httpx.Request) -> httpx.Response:
+        registry_call(request)
+        return next(answers)
+
+    registrar._http._transport = httpx.MockTransport(call)  # noqa: SLF001 - one answer after the other
+    await registrar.step()
+    assert shown(registry) == [("POST", "Bearer old"), ("POST", f"Bearer {REGISTRATION_TOKEN}")]
+    assert tokens.token == "new"  # noqa: S105 - of this test
+
+
+@pytest.mark.parametrize(
+    ("answer", "token"),
+    [
+        ({"message": "ok", "pull_token": None}, None),
+        ({"message": "ok"}, "old"),
+        ({"message": "ok", "pull_token": 7}, "old"),
+        ([], "old"),
+    ],
+)
+async def test_what_is_not_told_does_not_open_the_client(
+    registrar: Registrar, registry: FakeRegistry, tokens: PullAccess, answer: Any, token: str | None
+) -> None:
+    """Only a registry that says that there are no tokens does."""
+    await tokens.keep("old")
+    registry.post = httpx.Response(200, json=answer)
+    await registrar.step()
+    assert tokens.token == token
+
+
+async def test_a_refused_puller_makes_it_ask_now_and_then(
+    registrar: Registrar, registry: FakeRegistry, monotonic: Monotonic
+) -> None:
+    """Perhaps there is a new token; somebody who tries tokens can't make it register all the time."""
+    registry.post = httpx.Response(200, json={"message": "ok", "pull_token": "ours"})
+    await registrar.step()
+    registrar.doubt_token()
+    assert not registrar.woken.is_set()
+    monotonic.now += CHECK_S
+    registrar.doubt_token()
+    assert registrar.woken.is_set()
+    shown(registry)
+    await registrar.step()
+    assert [method for method, _ in shown(registry)] == ["POST"]
+
+
+async def test_a_record_that_it_may_not_see_makes_it_register_rarely(
+    registrar: Registrar, registry: FakeRegistry, monotonic: Monotonic
+) -> None:
+    """It can't know whether it is still known, and registering again does no harm."""
+    await registrar.step()
+    registry.get = httpx.Response(401)
+    shown(registry)
+    await registrar.step()
+    assert [method for method, _ in shown(registry)] == ["GET"]
+    monotonic.now += 601
+    await registrar.step()
+    assert [method for method, _ in shown(registry)] == ["GET", "POST"]

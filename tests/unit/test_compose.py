@@ -163,7 +163,7 @@ def test_no_env_file_is_needed(compose_text: str) -> None:
     """Each variable has a default."""
     found = list(_INTERPOLATION.finditer(compose_text))
     assert found
-    assert [match["name"] for match in found if not match["default"]] == []
+    assert [match["name"] for match in found if match["default"] is None] == []
     assert compose_text.count("${") == len(found)
 
 
@@ -183,7 +183,7 @@ def test_the_environment_is_valid(
         monkeypatch.setenv(variable, substituted(value))
     settings, fields = settings_of(name)(), settings_of(name).model_fields
     changed = {field for field in fields if getattr(settings, field) != fields[field].default}
-    addresses = {"database_url", "rabbitmq_url", "backend_url", f"{name}_host"}
+    addresses = {"database_url", "rabbitmq_url", "backend_url", f"{name}_host", "registry_anonymous"}
     paths = {"client_url", "client_database", "client_import_file"} if name == "client" else set()
     assert changed == (addresses & set(fields)) | paths
 

@@ -341,8 +341,11 @@ class Http(ClientHttp):
         self.asked: list[tuple[str, Mapping[str, str | int] | None]] = []
 
     @asynccontextmanager
-    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
+    async def get(
+        self, url: str, params: Mapping[str, str | int] | None = None, *, token: str | None = None
+    ) -> AsyncIterator[bytes]:
         """The answer."""
+        assert token is None
         self.asked.append((url, params))
         yield self.body
 
@@ -470,8 +473,11 @@ class ReferenceClient(Http):
         self._web = web
 
     @asynccontextmanager
-    async def get(self, url: str, params: Mapping[str, str | int] | None = None) -> AsyncIterator[bytes]:
+    async def get(
+        self, url: str, params: Mapping[str, str | int] | None = None, *, token: str | None = None
+    ) -> AsyncIterator[bytes]:
         """Its answer."""
+        assert token is None
         self.asked.append((url, params))
         yield (await self._web.get(url, params=params)).raise_for_status().content
 

@@ -83,7 +83,9 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             "client_type": "web",
             "capabilities": ["capture", "favorite"],
         },
-        answers=_says(f"Client user_1 is registered at {examples.URL}."),
+        answers={
+            200: {"message": f"Client user_1 is registered at {examples.URL}.", "pull_token": examples.PULL_TOKEN}
+        },
         refusals=(RefusedError,),
     ),
     "clients_unregister": Documented(

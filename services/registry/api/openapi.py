@@ -16,7 +16,9 @@ from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
+from services.registry.access import ForbiddenError, UnauthenticatedError
 from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
+from services.registry.api.permissions import NEEDS, WORDS, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
@@ -35,6 +37,13 @@ _DESCRIPTION: Final = """PullSync collects captures from devices by pulling. Thi
 Every error is a problem of RFC 9457: `type` tells its kind and never changes, `detail` is one sentence for people.
 Times are ISO 8601 in UTC. Lists that come in pages name the next one in the header `Link` (`rel="next"`)."""
 
+_BEARER: Final = "bearer"
+_TOKENS: Final = "What is needed where tokens are set (OPERATOR_TOKENS and others); without, everybody is an operator."
+_REFUSALS: Final[Mapping[Need, tuple[type[RegistryError], ...]]] = {
+    **dict.fromkeys(Need, (UnauthenticatedError, ForbiddenError)),
+    Need.SERVICE: (UnauthenticatedError,),
+    Need.NOTHING: (),
+}
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _NOTHING: Final = Documented()
 _INVALID: Final = str(InvalidRequestError.status)
@@ -72,10 +81,12 @@ def document(app: FastAPI) -> Json:
     for _path, _method, operation in operations(schema):
         _word(operation)
         _exemplify(operation)
+        _protect(operation)
         problems |= _refuse(operation)
     components: Json = schema["components"]
     components["schemas"] = dict(sorted(_schemas(components["schemas"]).items()))
     components["responses"] = dict(sorted(problems.items()))
+    components["securitySchemes"] = {_BEARER: {"type": "http", "scheme": "bearer", "description": _TOKENS}}
     return schema
 
 
@@ -102,6 +113,14 @@ def _word(operation: Json) -> None:
     for parameter in operation.get("parameters", ()):
         for member, value in PARAMETERS.get(parameter["name"], {}).items():
             parameter.setdefault(member, value)
+
+
+def _protect(operation: Json) -> None:
+    """Which token it takes; an operation that some may use without one lists that, too."""
+    need = NEEDS[operation["operationId"]]
+    if need is not Need.NOTHING:
+        operation["security"] = [{_BEARER: []}]
+        operation["description"] += f"\n\nToken: {WORDS[need]}."
 
 
 def _exemplify(operation: Json) -> None:
@@ -132,6 +151,7 @@ def _refuse(operation: Json) -> Json:
 
 def _kinds(operation: Json) -> Iterator[type[RegistryError]]:
     yield InternalError
+    yield from _REFUSALS[NEEDS[operation["operationId"]]]
     if _INVALID in operation["responses"] and _can_be_invalid(operation):
         yield InvalidRequestError
     if "requestBody" in operation:

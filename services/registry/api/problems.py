@@ -101,7 +101,7 @@ def answer(error: RegistryError, headers: Mapping[str, str] | None = None) -> Pr
     problem = Problem.model_validate(shape)
     if isinstance(error, InvalidRequestError):
         problem = InvalidRequestProblem.model_validate({**shape, "errors": [asdict(field) for field in error.fields]})
-    sent = dict(headers or {})
+    sent = {**error.headers, **(headers or {})}
     if error.retry_after_s is not None:
         sent["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
     return ProblemResponse(problem.model_dump(), status_code=error.status, headers=sent)

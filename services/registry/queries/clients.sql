@@ -1,8 +1,14 @@
 -- Client records: registering, looking, changing, forgetting. In all queries of this folder, times are the database's, so
 -- that replicas need no common clock of their own, and clients are locked in the order of their ids.
 
+-- name: registration
+-- By the clock of the moment: a statement may wait for another's lock.
+SELECT token_generation AS generation, client_url, clock_timestamp() - registered_at AS age
+FROM registry.clients WHERE user_id = $1;
+
 -- name: register
--- A known client keeps its history, its lease and its pause; else it is due at once, whatever went wrong before.
+-- A known client keeps its history, its lease and its pause; else it is due at once, whatever went wrong before. No row
+-- when the client is known by another generation than $5 (null: when it is known at all).
 INSERT INTO registry.clients AS c (user_id, client_url, client_type, capabilities)
 VALUES ($1, $2, $3, $4)
 ON CONFLICT (user_id) DO UPDATE SET
@@ -13,7 +19,8 @@ ON CONFLICT (user_id) DO UPDATE SET
     failures = 0,
     inactive_since = NULL,
     next_pull_at = CASE WHEN c.pull_id IS NULL THEN now() ELSE c.next_pull_at END
-RETURNING (xmax = 0) AS is_new;
+WHERE c.token_generation = $5
+RETURNING token_generation;
 
 -- name: unregister
 DELETE FROM registry.clients WHERE user_id = $1 RETURNING user_id;

@@ -21,7 +21,7 @@ claimed AS (
         leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
         next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
     WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
-    RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at
+    RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at
 )
 SELECT c.*, greatest(0, extract(epoch FROM d.due_at - now()))::float8 AS due_in_s
 FROM claimed AS c JOIN due AS d USING (user_id);
@@ -46,7 +46,7 @@ UPDATE registry.clients AS c SET
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
 WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
-RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at, c.pull_since;
+RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at, c.pull_since;
 
 -- name: claim_complete
 -- The same for the clients that a complete run still waits for, each from where its comparison stands; none while as many
@@ -80,7 +80,7 @@ UPDATE registry.clients AS c SET
     leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
 WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
-RETURNING c.pull_id, c.user_id, c.client_url, c.next_pull_at AS lease_expires_at, c.claimed_at,
+RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at, c.claimed_at,
           (SELECT p.compared_until FROM registry.sync_run_clients AS p
            WHERE p.run_id = c.pull_run AND p.user_id = c.user_id) AS compared_until,
           (SELECT delete_unknown FROM run) AS delete_unknown;

@@ -8,15 +8,16 @@ import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ConfigDict, Field
 
+from services.registry.access import Access
 from services.registry.api.models import ApiModel
 from services.registry.api.paging import After, link_to, page_after
-from services.registry.clients import Clients, Selection
+from services.registry.clients import Clients, Selection, possible
 from services.registry.dispatcher import Dispatcher
-from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, NewClient
-from services.registry.errors import UnknownClientError
+from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, Known, NewClient
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
 from shared.client_protocol import UtcDatetime
+from shared.tokens import bearer
 
 PREFIX: Final = "/api/v1/pull-sync"
 LIST_PATH: Final = f"{PREFIX}/registered-clients"
@@ -32,6 +33,14 @@ class Said(ApiModel):
     """One sentence."""
 
     message: str
+
+
+class Registered(Said):
+    """A client that is registered."""
+
+    pull_token: str | None = None
+    """What a puller brings to this client in `Authorization: Bearer`: without it the client should give nothing away. It is the client's own proof, too, when it registers again. Null where clients have no tokens; left out for a client
+    that says again where it is, and brings no token itself."""
 
 
 class ClientChange(ApiModel):
@@ -56,8 +65,11 @@ class Nudge(ApiModel):
 class ClientRoutes:
     """`/api/v1/pull-sync`: register, unregister, list, look, change, nudge."""
 
-    def __init__(self, *, clients: Clients, nudges: Nudges, dispatcher: Dispatcher, probe: ClientProbe) -> None:
+    def __init__(
+        self, *, clients: Clients, nudges: Nudges, dispatcher: Dispatcher, probe: ClientProbe, access: Access
+    ) -> None:
         self._clients = clients
+        self._access = access
         self._nudges = nudges
         self._dispatcher = dispatcher
         self._probe = probe
@@ -65,7 +77,7 @@ class ClientRoutes:
     def router(self) -> APIRouter:
         """To be included by the app."""
         router = APIRouter(prefix=PREFIX, tags=["clients"])
-        router.post("/register-client")(self.register)
+        router.post("/register-client", response_model_exclude_unset=True)(self.register)
         router.delete("/unregister-client/{user_id:path}")(self.unregister)
         router.get("/registered-clients")(self.list)
         router.get("/clients/{user_id:path}")(self.get)
@@ -73,12 +85,24 @@ class ClientRoutes:
         router.post("/nudge/{user_id:path}", status_code=202)(self.nudge)
         return router
 
-    async def register(self, client: NewClient) -> Said:
+    async def register(self, request: Request, client: NewClient) -> Registered:
         """Register a client, after asking it whether it is there. It is pulled within a second or two."""
+        token, may_be_told = bearer(request.headers.getlist("authorization")), False
+
+        def check(known: Known | None) -> None:
+            nonlocal may_be_told
+            may_be_told = self._access.require_registration(token, client.user_id, client.client_url, known)
+
+        check(await self._clients.known(client.user_id))  # nobody is called for one who may not register
         await self._probe.check(client.client_url, user_id=client.user_id)
-        is_new = await self._clients.register(client)
-        log.info("client_registered", user_id=client.user_id, client_url=client.client_url, is_new=is_new)
-        return Said(message=f"Client {client.user_id} is registered at {client.client_url}.")
+        registered = await self._clients.register(client, check=check)
+        log.info("client_registered", user_id=client.user_id, client_url=client.client_url, is_new=registered.is_new)
+        answer = Registered(message=f"Client {client.user_id} is registered at {client.client_url}.")
+        if may_be_told:
+            tokens = self._access.pull_tokens
+            token = tokens.token(client.user_id, registered.generation) if tokens else None
+            return answer.model_copy(update={"pull_token": token})
+        return answer
 
     async def unregister(self, user_id: UserId) -> Said:
         """Forget a client. Captures that it still holds are pulled no more, until it registers again."""
@@ -126,14 +150,3 @@ class ClientRoutes:
         self._dispatcher.wake(in_s=nudged.due_in_s)
         when = "now" if nudged.due_in_s == 0 else f"in {nudged.due_in_s:.1f} s"
         return Nudge(message=f"Client {user_id} is due {when}.", due_at=nudged.due_at)
-
-
-def possible(user_id: str) -> str:
-    """The id, if a registered one can be like that.
-
-    Raises:
-        UnknownClientError: it has characters that PostgreSQL can't even look for.
-    """
-    if "\x00" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
-        raise UnknownClientError(user_id)
-    return user_id

@@ -10,11 +10,13 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator, ConfigDict
 
+from services.registry.access import Access, Scope
 from services.registry.api.models import ApiModel
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import Run
 from services.registry.runs import Runs
 from shared.client_protocol import UtcDatetime
+from shared.tokens import bearer
 
 RECENT: Final = timedelta(minutes=15)
 FAILURES_SHOWN: Final = 1_000
@@ -73,8 +75,9 @@ class Started(ApiModel):
 class SyncRoutes:
     """`/api/v1/pull-sync`: sync-all, sync-recent, sync-all-background, sync-complete-state."""
 
-    def __init__(self, *, runs: Runs, dispatcher: Dispatcher) -> None:
+    def __init__(self, *, runs: Runs, dispatcher: Dispatcher, access: Access) -> None:
         self._runs = runs
+        self._access = access
         self._dispatcher = dispatcher
 
     def router(self) -> APIRouter:
@@ -112,8 +115,10 @@ class SyncRoutes:
 
         What is missing here is stored. What is stored and the client does not have is only reported, unless
         `delete_unknown` asks for its deletion. The run's clients tell what differed:
-        `/runs/{run_id}/clients?outcome=differing`. There is one such run at a time.
+        `/runs/{run_id}/clients?outcome=differing`. There is one such run at a time. To delete takes the scope `admin`.
         """
+        if delete_unknown:
+            self._access.require_operator(bearer(request.headers.getlist("authorization")), Scope.ADMIN)
         run_id = await self._runs.start_complete(delete_unknown=delete_unknown)
         self._dispatcher.wake()
         return _started(request, run_id, "The comparison has started.")

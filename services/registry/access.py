@@ -1,0 +1,168 @@
+"""Who may do what: the tokens of operators, services and clients, and what each opens. No I/O.
+
+Without operators' tokens everybody is an operator, which is refused at start on any address but this machine's own,
+unless it is asked for by name.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import IntEnum
+from ipaddress import ip_address
+from typing import ClassVar, Final
+
+import structlog
+
+from services.registry.domain import Known
+from services.registry.errors import RegistryError
+from services.registry.settings import RegistrySettings
+from shared.errors import StartupError
+from shared.tokens import PullTokens, is_one_of
+
+RETRY_WINDOW: Final = timedelta(minutes=10)
+"""So long after its first registration a client that never got the answer may repeat it."""
+
+log = structlog.get_logger()
+
+
+class Scope(IntEnum):
+    """What an operator's token opens; each scope has those before it."""
+
+    READ = 1
+    """Look at everything."""
+    OPERATE = 2
+    """Pull, pause, start, stop, replay."""
+    ADMIN = 3
+    """Remove clients, and have captures deleted."""
+
+
+class UnauthenticatedError(RegistryError):
+    """The request has no token, or one that is not known here."""
+
+    status = 401
+    headers: ClassVar = {"www-authenticate": "Bearer"}
+
+    def __init__(self, needed: str) -> None:
+        """For a request that needs `needed`."""
+        super().__init__(f"This needs {needed}, in the header `Authorization: Bearer <token>`.")
+
+
+class ForbiddenError(RegistryError):
+    """The token is known, and does not open this."""
+
+    status = 403
+
+
+class Access:
+    """The rules. A token is None where the request has none."""
+
+    def __init__(self, settings: RegistrySettings) -> None:
+        self._operators = [(Scope[scope.upper()], token) for scope, token in settings.operator_tokens]
+        self._registration = settings.registration_tokens
+        self._service = settings.service_tokens
+        self.pull_tokens = PullTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+        """None where clients get no token."""
+
+    @property
+    def is_anonymous(self) -> bool:
+        """Whether everybody is an operator."""
+        return not self._operators
+
+    def is_operator(self, token: str | None, scope: Scope) -> bool:
+        """Whether who has this token may do what the scope says."""
+        return self.is_anonymous or self._scope_of(token) >= scope
+
+    def require_operator(self, token: str | None, scope: Scope) -> None:
+        """Return for an operator who may do that.
+
+        Raises:
+            UnauthenticatedError: the token is none of an operator.
+            ForbiddenError: it is, with a lower scope.
+        """
+        if self.is_operator(token, scope):
+            return
+        if self._scope_of(token):
+            message = f"This needs an operator's token with the scope `{scope.name.lower()}`."
+            raise ForbiddenError(message)
+        needed = f"an operator's token with the scope `{scope.name.lower()}`"
+        raise UnauthenticatedError(needed)
+
+    def require_service(self, token: str | None) -> None:
+        """Return for a service; for everybody where services have no token.
+
+        Raises:
+            UnauthenticatedError: it is none.
+        """
+        if self._service and not is_one_of(token or "", self._service):
+            needed = "a service's token (SERVICE_TOKENS)"
+            raise UnauthenticatedError(needed)
+
+    def owns(self, token: str | None, user_id: str, generation: int) -> bool:
+        """Whether it is the token of that user's client."""
+        return bool(token and self.pull_tokens and self.pull_tokens.belongs(token, user_id, generation))
+
+    def require_owner(self, token: str | None, scope: Scope, *, user_id: str, generation: int | None) -> None:
+        """Return for the user's client, and for an operator who may do that; `generation` is None for an unknown user.
+
+        Raises:
+            UnauthenticatedError, ForbiddenError: it is neither. Of a user that is not known no more is told.
+        """
+        if generation is None or not self.owns(token, user_id, generation):
+            self.require_operator(token, scope)
+
+    def require_registration(self, token: str | None, user_id: str, client_url: str, known: Known | None) -> bool:
+        """Return for who may register that client now; whether he may be told its token.
+
+        A client that is known at that address may say so again, as deployed clients do at each start; only its token,
+        an operator, or its first minutes bring its token to light, or another address.
+
+        Raises:
+            UnauthenticatedError, ForbiddenError: he may not.
+        """
+        if self.is_operator(token, Scope.OPERATE):
+            return True
+        if known is not None and self.owns(token, user_id, known.generation):
+            return True
+        if self._registration and not is_one_of(token or "", self._registration):
+            needed = "the registration token (REGISTRATION_TOKENS), or the client's own"
+            raise UnauthenticatedError(needed)
+        if known is None or self.pull_tokens is None:
+            return True
+        if known.client_url == client_url:
+            return known.age <= RETRY_WINDOW
+        message = (
+            f"User {user_id!r} is registered already, at another address: that needs the client's own token (the "
+            "`pull_token` of its registration), or an operator."
+        )
+        raise ForbiddenError(message)
+
+    def _scope_of(self, token: str | None) -> int:
+        """The highest scope of an operator's token; 0 for any other."""
+        return max((scope * is_one_of(token or "", [one]) for scope, one in self._operators), default=0)
+
+
+def require_guard(settings: RegistrySettings) -> None:
+    """Return when whoever reaches the registry may do what he may; tell in one line when that is everything.
+
+    Raises:
+        StartupError: it has no tokens, or only some, and others than this machine can reach it.
+    """
+    if settings.operator_tokens:
+        if not settings.service_tokens:
+            message = "OPERATOR_TOKENS are set and SERVICE_TOKENS are not, so everybody could claim clients: set them, too"
+            raise StartupError(message)
+        return
+    if not _is_loopback(settings.registry_host) and not settings.registry_anonymous:
+        message = (
+            f"no OPERATOR_TOKENS are set, and others can reach {settings.registry_host}: set them (`make secrets` "
+            "makes some), let REGISTRY_HOST be 127.0.0.1, or allow everybody everything by REGISTRY_ANONYMOUS=true"
+        )
+        raise StartupError(message)
+    log.warning("anonymous", host=settings.registry_host, meaning="whoever reaches this address is an operator")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

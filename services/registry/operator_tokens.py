@@ -1,0 +1,35 @@
+"""The tokens of operators, as settings have them: each with its scope."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from shared.settings import SHORTEST_TOKEN
+
+_SCOPES = ("read", "operate", "admin")
+
+
+def _with_scopes(value: object) -> object:
+    """`"read:a, admin:b"` as pairs."""
+    if not isinstance(value, str):
+        return value
+    return tuple(part.partition(":")[::2] for part in value.replace(",", " ").split())
+
+
+def _checked(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+    if any(scope not in _SCOPES or len(token) < SHORTEST_TOKEN for scope, token in pairs):
+        message = (
+            f"each must be `read:<token>`, `operate:<token>` or `admin:<token>`, with {SHORTEST_TOKEN} characters at "
+            "least; `make secrets` makes good ones"
+        )
+        raise ValueError(message)
+    return pairs
+
+
+OperatorTokens = Annotated[
+    tuple[tuple[str, str], ...], NoDecode, BeforeValidator(_with_scopes), AfterValidator(_checked), Field(repr=False)
+]
+"""Scope and token of each."""

@@ -1,0 +1,236 @@
+"""Who may do what in the registry, by token: the rules themselves. `tests/contract/test_registry_tokens.py` has the API."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any, Final
+
+import pytest
+
+from services.registry.access import RETRY_WINDOW, Access, ForbiddenError, Scope, UnauthenticatedError, require_guard
+from services.registry.domain import Known
+from services.registry.settings import RegistrySettings
+from shared.errors import StartupError
+from shared.tokens import PullTokens, authorization, bearer, is_one_of
+
+KEY: Final = "k" * 32
+OLD_KEY: Final = "o" * 32
+READ, OPERATE, ADMIN = "r" * 16, "p" * 16, "a" * 16
+REGISTER: Final = "g" * 16
+SERVICE: Final = "s" * 16
+HERE, ELSEWHERE = "http://here:1", "http://elsewhere:1"
+ALL: Final[dict[str, Any]] = {
+    "operator_tokens": f"read:{READ}, operate:{OPERATE} admin:{ADMIN}\nread:{'2' * 16}",
+    "registration_tokens": f"{'n' * 16},{REGISTER}",
+    "service_tokens": f"{'n' * 16},{SERVICE}",
+    "pull_token_keys": f"{KEY},{OLD_KEY}",
+}
+
+
+def access(**changes: Any) -> Access:
+    """With all kinds of tokens, but for the changes."""
+    return Access(RegistrySettings.model_validate({**ALL, **changes}))
+
+
+def known(*, url: str = HERE, age: timedelta = timedelta(days=1)) -> Known:
+    """A user who is registered."""
+    return Known(generation=7, client_url=url, age=age)
+
+
+@pytest.mark.parametrize(
+    ("token", "most"),
+    [
+        (READ, Scope.READ),
+        ("2" * 16, Scope.READ),
+        (OPERATE, Scope.OPERATE),
+        (ADMIN, Scope.ADMIN),
+        (None, 0),
+        ("", 0),
+        (REGISTER, 0),
+        (SERVICE, 0),
+        (KEY, 0),
+        (ADMIN[:-1], 0),
+        (ADMIN + "a", 0),
+        (ADMIN.upper(), 0),
+        ("ä" * 16, 0),
+        ("\ud800", 0),
+    ],
+)
+@pytest.mark.parametrize("scope", list(Scope))
+def test_a_scope_opens_itself_and_those_before_it(token: str | None, most: int, scope: Scope) -> None:
+    """And nothing else does."""
+    if scope <= most:
+        access().require_operator(token, scope)
+        return
+    with pytest.raises(ForbiddenError if most else UnauthenticatedError, match=scope.name.lower()):
+        access().require_operator(token, scope)
+
+
+def test_without_operators_tokens_everybody_is_one() -> None:
+    """Whatever else is set."""
+    access(operator_tokens="").require_operator(None, Scope.ADMIN)
+
+
+@pytest.mark.parametrize("token", [None, "", "x" * 16, READ, ADMIN, REGISTER])
+def test_claims_take_a_services_token(token: str | None) -> None:
+    """Not even an administrator's will do: a claim hides clients from the pullers."""
+    access().require_service(SERVICE)
+    with pytest.raises(UnauthenticatedError):
+        access().require_service(token)
+    access(service_tokens="").require_service(token)
+
+
+def test_a_client_may_what_is_its_own() -> None:
+    """By its token, or that of the key before; not by another's, and not by one of a registration that was removed."""
+    ours = access()
+    for key in (KEY, OLD_KEY):
+        ours.require_owner(PullTokens([key]).token("ash", 7), Scope.READ, user_id="ash", generation=7)
+    wrong = [PullTokens([KEY]).token(*of) for of in (("misty", 7), ("ash", 8))]
+    for token in [*wrong, PullTokens(["x" * 32]).token("ash", 7), None, REGISTER, SERVICE]:
+        with pytest.raises(UnauthenticatedError):
+            ours.require_owner(token, Scope.READ, user_id="ash", generation=7)
+    ours.require_owner(READ, Scope.READ, user_id="ash", generation=7)
+    with pytest.raises(ForbiddenError):
+        ours.require_owner(READ, Scope.OPERATE, user_id="ash", generation=7)
+
+
+def test_nobody_owns_a_user_who_is_not_known() -> None:
+    """So that whoever has no token does not learn who is registered."""
+    token = PullTokens([KEY]).token("ash", 0)
+    with pytest.raises(UnauthenticatedError):
+        access().require_owner(token, Scope.READ, user_id="ash", generation=None)
+    access().require_owner(READ, Scope.READ, user_id="ash", generation=None)
+
+
+OWN: Final = PullTokens([KEY]).token("ash", 7)
+OLD: Final = PullTokens([OLD_KEY]).token("ash", 7)
+FRESH: Final = RETRY_WINDOW - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize(
+    ("token", "before", "url", "told"),
+    [
+        # Who is not known yet.
+        (REGISTER, None, HERE, True),
+        (OPERATE, None, HERE, True),
+        # Himself, wherever he is now.
+        (OWN, known(), ELSEWHERE, True),
+        (OLD, known(), ELSEWHERE, True),
+        (OPERATE, known(), ELSEWHERE, True),
+        # Says again where he is: a deployed client that starts, and one whose answer was lost.
+        (REGISTER, known(), HERE, False),
+        (REGISTER, known(age=FRESH), HERE, True),
+    ],
+)
+def test_who_may_register(token: str, before: Known | None, url: str, told: bool) -> None:  # noqa: FBT001 - a column
+    """And who is told the client's token."""
+    assert access().require_registration(token, "ash", url, before) is told
+
+
+@pytest.mark.parametrize(
+    ("token", "before", "url", "error"),
+    [
+        (None, None, HERE, UnauthenticatedError),
+        ("x" * 16, None, HERE, UnauthenticatedError),
+        (OWN, None, HERE, UnauthenticatedError),
+        (READ, None, HERE, UnauthenticatedError),
+        (SERVICE, None, HERE, UnauthenticatedError),
+        (None, known(), HERE, UnauthenticatedError),
+        (PullTokens([KEY]).token("misty", 7), known(), HERE, UnauthenticatedError),
+        # Another device that has the registration token may not take over a user.
+        (REGISTER, known(), ELSEWHERE, ForbiddenError),
+        (REGISTER, known(age=FRESH), ELSEWHERE, ForbiddenError),
+    ],
+)
+def test_who_may_not_register(token: str | None, before: Known | None, url: str, error: type[Exception]) -> None:
+    """A takeover least of all."""
+    with pytest.raises(error):
+        access().require_registration(token, "ash", url, before)
+
+
+def test_without_a_registration_token_a_takeover_is_refused_all_the_same() -> None:
+    """Whoever is not known may register; who is, is protected by his own token."""
+    ours = access(registration_tokens="")
+    assert ours.require_registration(None, "ash", HERE, None)
+    with pytest.raises(ForbiddenError):
+        ours.require_registration(None, "ash", ELSEWHERE, known())
+
+
+def test_without_pull_tokens_whoever_may_register_may_move() -> None:
+    """There is nothing by which a client could prove who it is."""
+    assert access(pull_token_keys="").require_registration(REGISTER, "ash", ELSEWHERE, known())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.1.2.3"])
+def test_without_tokens_it_may_listen_to_this_machine(host: str) -> None:
+    """As a developer starts it."""
+    require_guard(RegistrySettings(registry_host=host))
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "registry.example.org"])  # noqa: S104 - what is refused
+def test_without_tokens_it_listens_to_nobody_else(host: str) -> None:
+    """Unless tokens are set, or anonymity is asked for by name."""
+    with pytest.raises(StartupError, match="OPERATOR_TOKENS"):
+        require_guard(RegistrySettings(registry_host=host))
+    require_guard(RegistrySettings(registry_host=host, registry_anonymous=True))
+    require_guard(RegistrySettings.model_validate({**ALL, "registry_host": host}))
+
+
+def test_operators_tokens_alone_are_no_guard() -> None:
+    """Claims would stand open."""
+    with pytest.raises(StartupError, match="SERVICE_TOKENS"):
+        require_guard(RegistrySettings.model_validate({**ALL, "service_tokens": ""}))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"operator_tokens": READ},
+        {"operator_tokens": "read:short"},
+        {"operator_tokens": f"root:{READ}"},
+        {"operator_tokens": f"READ:{READ}"},
+        {"registration_tokens": "short"},
+        {"service_tokens": f"{SERVICE},short"},
+        {"pull_token_keys": "short"},
+    ],
+)
+def test_tokens_that_can_be_guessed_are_refused(bad: dict[str, str]) -> None:
+    """And the error says where good ones come from."""
+    with pytest.raises(ValueError, match="make secrets"):
+        RegistrySettings.model_validate(bad)
+
+
+def test_settings_do_not_show_their_secrets() -> None:
+    """Whoever logs them shows none."""
+    shown = repr(RegistrySettings.model_validate(ALL))
+    assert not any(secret in shown for secret in (READ, ADMIN, REGISTER, SERVICE, KEY, OLD_KEY))
+
+
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ([], None),
+        (["Bearer abc"], "abc"),
+        (["bearer  abc "], "abc"),
+        (["Basic abc"], None),
+        (["Bearer"], None),
+        (["Bearer "], None),
+        (["abc"], None),
+        (["Bearer abc", "Bearer def"], None),
+    ],
+)
+def test_a_bearer_token_is_read_from_its_header(headers: list[str], token: str | None) -> None:
+    """Of two headers neither counts: proxies differ in which one they would take."""
+    assert bearer(headers) == token
+
+
+def test_a_pull_token_is_of_one_user_and_one_generation() -> None:
+    """Nor can two pairs be written so that they give the same."""
+    tokens = PullTokens([KEY])
+    seen = [tokens.token(*of) for of in (("ash", 1), ("ash", 2), ("misty", 1), ("1\0ash", 1), ("ash", 11), ("1ash", 1))]
+    assert len(set(seen)) == len(seen)
+    assert all(token.startswith("pull_") and len(token) == len("pull_") + 43 for token in seen)
+    assert tokens.token("ash", 1) == PullTokens([KEY, OLD_KEY]).token("ash", 1) != PullTokens([OLD_KEY]).token("ash", 1)
+    assert authorization(seen[0]) == {"authorization": f"Bearer {seen[0]}"}
+    assert authorization(None) == {}
+    assert not is_one_of("", [])
