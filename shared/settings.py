@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.outbound import Network
+from shared.tokens import is_sendable
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
@@ -17,6 +18,7 @@ LogLevel = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 SHORTEST_TOKEN: Final = 16
+HOW_TO_MAKE: Final = "a good one is made by: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
@@ -40,9 +42,14 @@ def _separated(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
+def is_good_token(token: str) -> bool:
+    """Whether it can be sent, and hardly be guessed."""
+    return len(token) >= SHORTEST_TOKEN and is_sendable(token)
+
+
 def _not_guessable(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    if any(len(token) < SHORTEST_TOKEN for token in tokens):
-        message = f"each must have {SHORTEST_TOKEN} characters at least; `make secrets` makes good ones"
+    if not all(map(is_good_token, tokens)):
+        message = f"each must have {SHORTEST_TOKEN} printable ASCII characters at least; {HOW_TO_MAKE}"
         raise ValueError(message)
     return tokens
 

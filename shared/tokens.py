@@ -1,4 +1,4 @@
-"""Bearer tokens: how they are compared, and the pull tokens of clients, which are derived and nowhere stored."""
+"""Bearer tokens: how they are compared, and those of clients, which are derived and nowhere stored by us."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Collection, Sequence
 from hashlib import sha256
 from typing import Final
 
-PULL_TOKEN_PREFIX: Final = "pull_"  # noqa: S105 - no secret, but what one begins with
-"""By it a pull token is told from others, by scanners for secrets too."""
-_PURPOSE: Final = b"pullsync pull token 1"
+PULL_PREFIX: Final = "pull_"
+CLIENT_PREFIX: Final = "client_"
+"""By them the tokens are told apart, by scanners for secrets too."""
 
 
 def is_one_of(token: str, known: Collection[str]) -> bool:
@@ -18,6 +18,11 @@ def is_one_of(token: str, known: Collection[str]) -> bool:
     given = sha256(token.encode(errors="replace")).digest()
     same = [hmac.compare_digest(given, sha256(one.encode()).digest()) for one in known]
     return any(same)
+
+
+def is_sendable(token: str) -> bool:
+    """Whether it can stand in a header as it is: printable ASCII without blanks."""
+    return token.isascii() and token.isprintable() and " " not in token and token != ""
 
 
 def bearer(authorization: Sequence[str]) -> str | None:
@@ -33,28 +38,31 @@ def authorization(token: str | None) -> dict[str, str]:
     return {"authorization": f"Bearer {token}"} if token else {}
 
 
-class PullTokens:
-    """A client's pull token proves to it that a puller or an ingest asks, and to the registry that the client does.
+class DerivedTokens:
+    """Two tokens of each client: what pullers and ingests show to it, and what it shows to the registry.
 
-    It is a MAC (HMAC-SHA256) over the user and the generation of the client's registration, by a key that registry,
-    puller and ingest share. So a database that is stolen has none, and a client that is removed and registers again
-    gets another one.
+    They differ, so that whoever answers at a client's old address, and is shown the one, can't speak for the client.
+    Each is a MAC (HMAC-SHA256) over the user and the generation of the registration, by a key that registry, puller and
+    ingest share. So a database that is stolen has none, and a client that is removed and registers again gets others.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        """By the first of `keys`, of which there is one at least; tokens by the others are still recognised."""
+        """By the first of `keys`, of which there is one at least; what clients show by the others is recognised."""
         self._keys = [key.encode() for key in keys]
 
-    def token(self, user_id: str, generation: int) -> str:
-        """The token of this client."""
-        return _token(self._keys[0], user_id, generation)
+    def for_pulls(self, user_id: str, generation: int) -> str:
+        """What a puller or an ingest shows to this client."""
+        return _token(PULL_PREFIX, self._keys[0], user_id, generation)
 
-    def belongs(self, token: str, user_id: str, generation: int) -> bool:
-        """Whether it is, or was before the last change of keys, the token of this client."""
-        return is_one_of(token, [_token(key, user_id, generation) for key in self._keys])
+    def for_client(self, user_id: str, generation: int) -> str:
+        """What this client shows to the registry."""
+        return _token(CLIENT_PREFIX, self._keys[0], user_id, generation)
+
+    def is_of_client(self, token: str, user_id: str, generation: int) -> bool:
+        """Whether it is, or was before the last change of keys, what this client shows to the registry."""
+        return is_one_of(token, [_token(CLIENT_PREFIX, key, user_id, generation) for key in self._keys])
 
 
-def _token(key: bytes, user_id: str, generation: int) -> str:
-    text = b"\0".join((_PURPOSE, str(generation).encode(), user_id.encode()))
-    mac = hmac.digest(key, text, sha256)
-    return PULL_TOKEN_PREFIX + urlsafe_b64encode(mac).decode().rstrip("=")
+def _token(prefix: str, key: bytes, user_id: str, generation: int) -> str:
+    text = f"pullsync 1\0{prefix}\0{generation}\0{user_id}".encode()
+    return prefix + urlsafe_b64encode(hmac.digest(key, text, sha256)).decode().rstrip("=")

@@ -94,7 +94,7 @@ async def _talking_to_registry(
                 wanted=captured,
                 registered=registrar.registered,
                 on_unknown=registrar.doubt,
-                token=lambda: pull_access.token,
+                token=lambda: pull_access.for_registry,
                 random=SystemRandom(),
             )
             await stack.enter_async_context(repeating("nudge", nudger.step))

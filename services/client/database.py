@@ -49,6 +49,7 @@ class Database:
         async with self._resources as resources:
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
+                self._path.touch(mode=0o600)  # it holds a token, and what one user did
                 resources.enter_context(_sole_use(self._path.resolve()))
                 await self._open(resources)
             except (OSError, sqlite3.Error) as error:

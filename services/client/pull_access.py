@@ -1,4 +1,4 @@
-"""Who may read this client's captures and acknowledge them: whoever brings its pull token, if it has one.
+"""Who may read this client's captures and acknowledge them: whoever brings its pull token, where it has one.
 
 The registry makes the token, and tells it when the client registers; without a registry that does so, everybody may, as
 in the original.
@@ -6,46 +6,78 @@ in the original.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fastapi import Request
 
 from services.client.errors import RequestError
-from shared.tokens import bearer, is_one_of
+from services.client.store import CaptureStore
+from shared.tokens import PULL_PREFIX, bearer, is_one_of
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from fastapi import Request
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokens:
+    """What the registry has told this client."""
 
-    from services.client.store import CaptureStore
+    for_pulls: str
+    """What whoever pulls must show."""
+    for_registry: str
+    """What this client shows to the registry."""
 
 
 class PullAccess:
-    """The token is on the disk before it is needed, and outlives a restart."""
+    """The tokens are on the disk before they are needed, and outlive a restart."""
 
     def __init__(self, *, store: CaptureStore) -> None:
         self._store = store
-        self.token: str | None = None
-        """None for everybody."""
+        self._tokens: Tokens | None = None
+        self._is_open = True
         self.on_refused: Callable[[], None] = lambda: None
-        """Called when somebody was refused: perhaps the registry has made another token."""
+        """Called when somebody came with a pull token that is not the right one: perhaps the registry has another."""
 
     async def load(self) -> None:
-        """Take the token of the last run.
+        """Take the tokens of the last run.
 
         Raises:
-            StoreUnavailableError: it can't be read.
+            StoreUnavailableError: they can't be read.
         """
-        self.token = await self._store.pull_token()
+        facts = await self._store.facts("pull_token", "client_token", "open")
+        if facts["pull_token"] and facts["client_token"]:
+            self._tokens = Tokens(for_pulls=facts["pull_token"], for_registry=facts["client_token"])
+        self._is_open = self._tokens is None or facts["open"] == "yes"
 
-    async def keep(self, token: str | None) -> None:
-        """Ask for this token from now on; for none if it is None.
+    @property
+    def for_registry(self) -> str | None:
+        """What to show to the registry; None as long as it has told nothing."""
+        return self._tokens.for_registry if self._tokens else None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everybody may pull."""
+        return self._is_open
+
+    async def keep(self, tokens: Tokens) -> None:
+        """Ask for these from now on.
 
         Raises:
-            StoreUnavailableError: it can't be kept, and the one before holds.
+            StoreUnavailableError: they can't be kept, and what was before holds.
         """
-        if token != self.token:
-            await self._store.keep_pull_token(token)
-            self.token = token
+        if self._is_open or tokens != self._tokens:
+            await self._store.keep_facts(
+                {"pull_token": tokens.for_pulls, "client_token": tokens.for_registry, "open": "no"}
+            )
+            self._tokens, self._is_open = tokens, False
+
+    async def open(self) -> None:
+        """Let everybody pull, since the registry has no tokens; those from before are kept, to be shown to it.
+
+        Raises:
+            StoreUnavailableError: that can't be kept, and what was before holds.
+        """
+        if not self._is_open:
+            await self._store.keep_facts({"open": "yes"})
+            self._is_open = True
 
     async def check(self, request: Request) -> None:
         """Return when the request may be served.
@@ -53,10 +85,11 @@ class PullAccess:
         Raises:
             RequestError: it brings no token, or another one.
         """
-        if self.token is None:
+        if self._is_open or self._tokens is None:
             return
-        given = bearer(request.headers.getlist("authorization"))
-        if given is None or not is_one_of(given, [self.token]):
-            self.on_refused()
+        given = bearer(request.headers.getlist("authorization")) or ""
+        if not is_one_of(given, [self._tokens.for_pulls]):
+            if given.startswith(PULL_PREFIX):
+                self.on_refused()
             sentence = "This needs the client's pull token, in the header `Authorization: Bearer <token>`."
             raise RequestError(401, sentence)

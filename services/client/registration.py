@@ -6,38 +6,46 @@ The registry asks the client's health endpoint before it answers, so nothing her
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final, NotRequired
 from urllib.parse import quote
 
 import httpx
 import structlog
-from pydantic import TypeAdapter, ValidationError
-from typing_extensions import NotRequired, TypedDict
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+from typing_extensions import TypedDict
 
 from services.client.backend import backoff_s, failure, member, refusal
 from services.client.errors import StoreUnavailableError
+from services.client.pull_access import PullAccess, Tokens
 from shared.tokens import authorization
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from services.client.pull_access import PullAccess
     from shared.client_protocol import Registration
 
 REGISTER_PATH: Final = "/api/v1/pull-sync/register-client"
 RECORD_PATH: Final = "/api/v1/pull-sync/clients"
 _REMIND_AFTER_S: Final = 600.0
+_BLIND_S: Final = 1_800.0
+"""A client that may not see its own record registers again after about so long."""
 _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
 
 log = structlog.get_logger()
 
 
+_Token = Annotated[str, StringConstraints(pattern="^[!-~]+$", max_length=512)]
+
+
 class _Answer(TypedDict):
     """What is read of the answer to a registration."""
 
-    message: str
-    pull_token: NotRequired[str | None]
+    pull_token: NotRequired[_Token | None]
+    client_token: NotRequired[_Token | None]
+
+
+_ANSWER: Final = TypeAdapter(_Answer)
 
 
 class Registrar:
@@ -70,6 +78,7 @@ class Registrar:
         """Set when the next step should not wait."""
         self._has_registered = False
         self._registered_at = 0.0
+        self._blind_s = _BLIND_S
         self._failures = 0
         self._told: tuple[str, float] | None = None
 
@@ -79,7 +88,7 @@ class Registrar:
         self.woken.set()
 
     def doubt_token(self) -> None:
-        """Somebody came with another pull token: perhaps the registry has made one. At most it is asked now and then."""
+        """Somebody came with another pull token: perhaps the registry has made one. It is asked now and then."""
         if self._has_registered and self._monotonic() - self._registered_at >= self._check_s:
             self._has_registered = False
             self.woken.set()
@@ -94,15 +103,17 @@ class Registrar:
     async def _is_known(self) -> bool:
         """Whether the registry still has this client; in doubt yes, and the next step asks again."""
         try:
-            response = await self._http.get(self._record_url, headers=authorization(self._pull_access.token))
+            response = await self._http.get(self._record_url, headers=authorization(self._pull_access.for_registry))
         except httpx.HTTPError as error:
             log.debug("registration_check_failed", reason=failure(error))
             return True
         if response.status_code == httpx.codes.NOT_FOUND:
             log.info("forgotten_by_registry")
             return False
-        if response.status_code in _REFUSED:  # it tells us nothing; to register again does no harm
-            return self._monotonic() - self._registered_at < _REMIND_AFTER_S
+        if response.status_code in _REFUSED:
+            # With a token of its own it is not known, or has another one by now; without it can't tell.
+            has_own = self._pull_access.for_registry is not None
+            return not has_own and self._monotonic() - self._registered_at < self._blind_s
         known_url = member(response, "client_url") if response.is_success else None
         if known_url is None or known_url.rstrip("/") == self._registration.client_url:
             return True
@@ -124,6 +135,7 @@ class Registrar:
             log.info("registered", registry=self._register_url, after_failures=self._failures)
             self._has_registered, self._failures, self._told = True, 0, None
             self._registered_at = self._monotonic()
+            self._blind_s = _BLIND_S * self._random.uniform(0.5, 1.5)
             self.registered.set()
             return self._check_s
         pause_s = self._failed(refusal(response))
@@ -131,7 +143,7 @@ class Registrar:
 
     async def _ask_to_register(self) -> httpx.Response:
         """As this client; or, when the registry does not know it as such, as anybody who may register."""
-        tokens = [token for token in (self._pull_access.token, self._registration_token) if token]
+        tokens = [token for token in (self._pull_access.for_registry, self._registration_token) if token]
         for token in tokens[:-1]:
             response = await self._register_with(token)
             if response.status_code not in _REFUSED:
@@ -143,15 +155,18 @@ class Registrar:
         return await self._http.post(self._register_url, json=body, headers=authorization(token))
 
     async def _keep_token(self, response: httpx.Response) -> None:
-        """As the registry says; when it says nothing of the pull token, the one from before holds."""
+        """As the registry says; when it says nothing of tokens, what was before holds."""
         try:
-            answer = TypeAdapter(_Answer).validate_json(response.content)
+            answer = _ANSWER.validate_json(response.content)
         except ValidationError:
             return
-        if "pull_token" in answer:
-            await self._pull_access.keep(answer["pull_token"])
-        else:
-            log.warning("pull_token_not_told", remedy="have an operator remove this client; it then gets another one")
+        for_pulls, for_registry = answer.get("pull_token"), answer.get("client_token")
+        if for_pulls and for_registry:
+            await self._pull_access.keep(Tokens(for_pulls=for_pulls, for_registry=for_registry))
+        elif "pull_token" in answer:
+            await self._pull_access.open()
+        elif self._pull_access.is_open:
+            log.info("no_tokens_told", remedy="if this registry has tokens: have an operator remove this client once")
 
     def _failed(self, reason: str) -> float:
         """Tell the first failure, another one, and the same one only after a long while."""

@@ -10,6 +10,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.client_protocol import Identifier
 from shared.settings import Port, Seconds, ServiceSettings
+from shared.tokens import is_sendable
 
 
 def base_url(value: str) -> str:
@@ -25,6 +26,18 @@ def base_url(value: str) -> str:
 def comma_separated(value: object) -> object:
     """`"a, b"` as `("a", "b")`; anything but a string is left to the validation."""
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def sendable(value: str) -> str:
+    """The token without blanks around it.
+
+    Raises:
+        ValueError: it can't stand in a header.
+    """
+    if not is_sendable(value.strip()):
+        message = "must be printable ASCII characters without blanks"
+        raise ValueError(message)
+    return value.strip()
 
 
 BaseUrl = Annotated[str, StringConstraints(max_length=2_048), AfterValidator(base_url)]
@@ -50,7 +63,7 @@ class ClientSettings(ServiceSettings):
     """Seconds between two questions to the registry whether it still knows this client."""
     client_nudge: bool = False
     """Whether the registry is told of a fresh capture, so that it pulls soon."""
-    client_registration_token: str | None = Field(default=None, repr=False)
+    client_registration_token: Annotated[str, AfterValidator(sendable)] | None = Field(default=None, repr=False)
     """Shown to the registry by a client that has no token of its own yet; one of its REGISTRATION_TOKENS."""
     backend_url: BaseUrl = "http://localhost:8000"
 

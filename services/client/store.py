@@ -90,15 +90,16 @@ class CaptureStore:
             [[document]] = await db.execute_fetchall(self._queries["capture"], {"capture_id": capture_id})
             return Added(capture=document, duplicated=False)
 
-    async def pull_token(self) -> str | None:
-        """What whoever pulls must show; None when there is none."""
+    async def facts(self, *names: str) -> dict[str, str | None]:
+        """What was kept under these names; None for nothing."""
         async with self._database.transaction(write=False) as db:
-            return await self._fact(db, "pull_token") or None
+            return {name: await self._fact(db, name) for name in names}
 
-    async def keep_pull_token(self, token: str | None) -> None:
-        """From now on this is what whoever pulls must show; None for nothing."""
+    async def keep_facts(self, facts: Mapping[str, str]) -> None:
+        """Keep these, all or none."""
         async with self._database.transaction(write=True) as db:
-            await self._set_fact(db, "pull_token", token or "")
+            for name, value in facts.items():
+                await self._set_fact(db, name, value)
 
     async def acknowledge(self, capture_ids: Iterable[str]) -> None:
         """These are stored elsewhere now. Unknown ids are ignored; may be repeated."""

@@ -28,7 +28,7 @@ from shared.patience import patiently
 from shared.settlements import Settlements
 from shared.sql import load_queries
 from shared.tasks import running
-from shared.tokens import PullTokens
+from shared.tokens import DerivedTokens
 from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, REPLAYS
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -50,11 +50,11 @@ def build_app(settings: IngestSettings) -> Starlette:
         timeout_s=settings.pull_sync_timeout / 3,
         body_limit_bytes=_ANSWER_BYTES,
     )
-    pull_tokens = PullTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+    derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
     queries = load_queries("services.ingest")
     store = CaptureStore(pool=pool, queries=queries)
     writer = Writer(store=store)
-    acknowledger = Acknowledger(client_api=ClientApi(http=http, pull_tokens=pull_tokens), publisher=publisher)
+    acknowledger = Acknowledger(client_api=ClientApi(http=http, derived_tokens=derived_tokens), publisher=publisher)
     settlements = Settlements(publisher=publisher)
     comparison = Comparison(pool=pool, queries=queries)
     CaptureBatches(writer=writer, comparison=comparison, publisher=publisher).subscribe(broker)

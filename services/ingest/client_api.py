@@ -8,16 +8,16 @@ from collections.abc import Iterator, Sequence
 from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, ACKNOWLEDGE_PATH
 from shared.messages import Acknowledgement
 from shared.outbound import ClientHttp
-from shared.tokens import PullTokens
+from shared.tokens import DerivedTokens
 
 
 class ClientApi:
     """One method for each endpoint that is used."""
 
-    def __init__(self, *, http: ClientHttp, pull_tokens: PullTokens | None = None) -> None:
-        """Without `pull_tokens` clients are called without a token."""
+    def __init__(self, *, http: ClientHttp, derived_tokens: DerivedTokens | None = None) -> None:
+        """Without `derived_tokens` clients are called without a token."""
         self._http = http
-        self._pull_tokens = pull_tokens
+        self._derived_tokens = derived_tokens
 
     async def acknowledge(self, told: Acknowledgement) -> None:
         """Tell the client that its captures are stored. May be repeated.
@@ -25,8 +25,8 @@ class ClientApi:
         Raises:
             ClientCallError: it did not take all of it; it may have taken a part.
         """
-        tokens = self._pull_tokens
-        token = tokens.token(told.user_id, told.token_generation) if tokens else None
+        tokens = self._derived_tokens
+        token = tokens.for_pulls(told.user_id, told.token_generation) if tokens else None
         for part in parts(told.capture_ids):
             await self._http.post(f"{told.client_url}{ACKNOWLEDGE_PATH}", {"capture_ids": part}, token=token)
 

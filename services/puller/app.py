@@ -22,7 +22,7 @@ from shared.health import Health
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.settlements import Settlements
 from shared.tasks import running
-from shared.tokens import PullTokens, authorization
+from shared.tokens import DerivedTokens, authorization
 from shared.topology import PULL_REQUESTED
 
 _REGISTRY_TIMEOUT_S = 10.0
@@ -42,9 +42,9 @@ def build_app(settings: PullerSettings) -> Starlette:
     registry_http = httpx.AsyncClient(
         timeout=_REGISTRY_TIMEOUT_S, trust_env=False, headers=authorization(next(iter(settings.service_tokens), None))
     )
-    pull_tokens = PullTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+    derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
     puller = Puller(
-        client_api=ClientApi(http=client_http, pull_tokens=pull_tokens),
+        client_api=ClientApi(http=client_http, derived_tokens=derived_tokens),
         batches=BatchPublisher(publisher=publisher),
         settlements=Settlements(publisher=publisher),
     )

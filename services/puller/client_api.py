@@ -15,7 +15,7 @@ from shared.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_P
 from shared.daemon_thread import in_daemon_thread
 from shared.messages import CAPTURES_PER_PULL, CompletePull, PullTarget, Reason
 from shared.outbound import ClientCallError, ClientHttp
-from shared.tokens import PullTokens
+from shared.tokens import DerivedTokens
 
 _READ_ASIDE_BYTES: Final = 64 * 1024
 """A larger answer is read in a thread, so that it does not hold up the others."""
@@ -28,10 +28,10 @@ class ClientApi:
     may be forty times the answer's size.
     """
 
-    def __init__(self, *, http: ClientHttp, pull_tokens: PullTokens | None = None) -> None:
-        """Without `pull_tokens` clients are asked without a token."""
+    def __init__(self, *, http: ClientHttp, derived_tokens: DerivedTokens | None = None) -> None:
+        """Without `derived_tokens` clients are asked without a token."""
         self._http = http
-        self._pull_tokens = pull_tokens
+        self._derived_tokens = derived_tokens
         self._one_reads = asyncio.Semaphore(1)
 
     @asynccontextmanager
@@ -61,8 +61,8 @@ class ClientApi:
             yield await self._read(body, read, target)
 
     def _token(self, target: PullTarget) -> str | None:
-        tokens = self._pull_tokens
-        return tokens.token(target.user_id, target.token_generation) if tokens else None
+        tokens = self._derived_tokens
+        return tokens.for_pulls(target.user_id, target.token_generation) if tokens else None
 
     async def _read(self, body: bytes, read: Callable[[bytes], Page], target: PullTarget) -> Page:
         try:

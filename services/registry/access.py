@@ -17,9 +17,9 @@ from services.registry.domain import Known
 from services.registry.errors import RegistryError
 from services.registry.settings import RegistrySettings
 from shared.errors import StartupError
-from shared.tokens import PullTokens, is_one_of
+from shared.tokens import DerivedTokens, is_one_of
 
-RETRY_WINDOW: Final = timedelta(minutes=10)
+RETRY_WINDOW: Final = timedelta(minutes=2)
 """So long after its first registration a client that never got the answer may repeat it."""
 
 log = structlog.get_logger()
@@ -60,7 +60,7 @@ class Access:
         self._operators = [(Scope[scope.upper()], token) for scope, token in settings.operator_tokens]
         self._registration = settings.registration_tokens
         self._service = settings.service_tokens
-        self.pull_tokens = PullTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+        self.derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
         """None where clients get no token."""
 
     @property
@@ -98,8 +98,8 @@ class Access:
             raise UnauthenticatedError(needed)
 
     def owns(self, token: str | None, user_id: str, generation: int) -> bool:
-        """Whether it is the token of that user's client."""
-        return bool(token and self.pull_tokens and self.pull_tokens.belongs(token, user_id, generation))
+        """Whether it is what that user's client shows."""
+        return bool(token and self.derived_tokens and self.derived_tokens.is_of_client(token, user_id, generation))
 
     def require_owner(self, token: str | None, scope: Scope, *, user_id: str, generation: int | None) -> None:
         """Return for the user's client, and for an operator who may do that; `generation` is None for an unknown user.
@@ -111,28 +111,28 @@ class Access:
             self.require_operator(token, scope)
 
     def require_registration(self, token: str | None, user_id: str, client_url: str, known: Known | None) -> bool:
-        """Return for who may register that client now; whether he may be told its token.
+        """Return for who may register that client now; whether he may be told its tokens.
 
-        A client that is known at that address may say so again, as deployed clients do at each start; only its token,
-        an operator, or its first minutes bring its token to light, or another address.
+        A client that is known at that address may say so again, as deployed clients do at each start; only its own
+        token, an administrator, or its first minutes bring its tokens to light.
 
         Raises:
             UnauthenticatedError, ForbiddenError: he may not.
         """
         if self.is_operator(token, Scope.OPERATE):
-            return True
+            return self.is_operator(token, Scope.ADMIN)
         if known is not None and self.owns(token, user_id, known.generation):
             return True
         if self._registration and not is_one_of(token or "", self._registration):
             needed = "the registration token (REGISTRATION_TOKENS), or the client's own"
             raise UnauthenticatedError(needed)
-        if known is None or self.pull_tokens is None:
+        if known is None or self.derived_tokens is None:
             return True
         if known.client_url == client_url:
             return known.age <= RETRY_WINDOW
         message = (
-            f"User {user_id!r} is registered already, at another address: that needs the client's own token (the "
-            "`pull_token` of its registration), or an operator."
+            f"User {user_id!r} is registered already, at another address: to change it needs the client's own token "
+            "(the `client_token` of its registration), or an operator."
         )
         raise ForbiddenError(message)
 
@@ -142,20 +142,29 @@ class Access:
 
 
 def require_guard(settings: RegistrySettings) -> None:
-    """Return when whoever reaches the registry may do what he may; tell in one line when that is everything.
+    """Return when it is guarded, or meant to be open; tell in one line when whoever reaches it is an operator.
 
     Raises:
-        StartupError: it has no tokens, or only some, and others than this machine can reach it.
+        StartupError: it has tokens without others that they need, or none, and more than this machine can reach it.
     """
+    needed = {"SERVICE_TOKENS": settings.service_tokens, "PULL_TOKEN_KEYS": settings.pull_token_keys}
+    others = {**needed, "REGISTRATION_TOKENS": settings.registration_tokens}
     if settings.operator_tokens:
-        if not settings.service_tokens:
-            message = "OPERATOR_TOKENS are set and SERVICE_TOKENS are not, so everybody could claim clients: set them, too"
+        if missing := [name for name, tokens in needed.items() if not tokens]:
+            message = (
+                f"OPERATOR_TOKENS are set, so set {' and '.join(missing)}, too: without, clients are not protected"
+            )
             raise StartupError(message)
         return
+    if useless := [name for name, tokens in others.items() if tokens]:
+        message = (
+            f"{' and '.join(useless)} protect nothing as long as everybody is an operator: set OPERATOR_TOKENS, too"
+        )
+        raise StartupError(message)
     if not _is_loopback(settings.registry_host) and not settings.registry_anonymous:
         message = (
-            f"no OPERATOR_TOKENS are set, and others can reach {settings.registry_host}: set them (`make secrets` "
-            "makes some), let REGISTRY_HOST be 127.0.0.1, or allow everybody everything by REGISTRY_ANONYMOUS=true"
+            f"no OPERATOR_TOKENS are set, and others can reach {settings.registry_host}: set them (docs/security.md), "
+            "let REGISTRY_HOST be 127.0.0.1, or allow everybody everything by REGISTRY_ANONYMOUS=true"
         )
         raise StartupError(message)
     log.warning("anonymous", host=settings.registry_host, meaning="whoever reaches this address is an operator")

@@ -13,8 +13,8 @@ import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
 
 from services.registry.access import Access, require_guard
-from services.registry.api.openapi import describe, operation_id
-from services.registry.api.permissions import Guard
+from services.registry.api.openapi import describe
+from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import install_error_handlers
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
@@ -83,16 +83,15 @@ class _Work:
 def build_app(settings: RegistrySettings) -> FastAPI:
     """The registry, not yet connected to anything. Its lifespan migrates the schema, then connects.
 
-    Raises:
-        StartupError: others could reach it, and nobody needs a token.
+    The lifespan raises StartupError when others could reach it, and nobody needs a token.
     """
-    require_guard(settings)
     servers = _servers(settings)
     work = _work(settings, servers)
     SettledPulls(leases=work.leases, dispatcher=work.dispatcher).subscribe(servers.broker)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        require_guard(settings)
         async with AsyncExitStack() as stack:
             await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
             await stack.enter_async_context(servers.pool)

@@ -44,8 +44,8 @@ class Clients:
         while True:
             known = await self.known(client.user_id)
             check(known)
-            over = known.generation if known else None
-            row = await self._pool.fetchrow(self._queries["register"], *values, over)
+            over = (known.generation, known.client_url) if known else (None, None)
+            row = await self._pool.fetchrow(self._queries["register"], *values, *over)
             if row is not None:
                 return Registered(is_new=known is None, generation=row["token_generation"])
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from shared.settings import SHORTEST_TOKEN
+from shared.settings import HOW_TO_MAKE, SHORTEST_TOKEN, is_good_token
 
 _SCOPES = ("read", "operate", "admin")
 
@@ -20,10 +20,10 @@ def _with_scopes(value: object) -> object:
 
 
 def _checked(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    if any(scope not in _SCOPES or len(token) < SHORTEST_TOKEN for scope, token in pairs):
+    if any(scope not in _SCOPES or not is_good_token(token) for scope, token in pairs):
         message = (
-            f"each must be `read:<token>`, `operate:<token>` or `admin:<token>`, with {SHORTEST_TOKEN} characters at "
-            "least; `make secrets` makes good ones"
+            "each must be `read:<token>`, `operate:<token>` or `admin:<token>`, the token with "
+            f"{SHORTEST_TOKEN} printable ASCII characters at least; {HOW_TO_MAKE}"
         )
         raise ValueError(message)
     return pairs

@@ -5,20 +5,26 @@ Postgres and RabbitMQ are real; whoever is asked for his health at a registratio
 
 from __future__ import annotations
 
+import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 import httpx
 import pytest
 from fastapi import FastAPI
-from fastapi.routing import APIRoute
+from fastapi.routing import APIRoute, iter_route_contexts
 
+from dev.servers.ports import free_port
+from dev.stack import inherited_environment
 from services.registry.access import RETRY_WINDOW
 from services.registry.api.permissions import NEEDS, Need
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.tokens import PullTokens, authorization
+from shared.tokens import DerivedTokens, authorization
 from tests.raw_server import OK, served
 from tests.registry_parts import Database
 
@@ -120,9 +126,17 @@ async def age(connection: asyncpg.Connection) -> None:
     await connection.execute("UPDATE registry.clients SET registered_at = registered_at - $1::interval", RETRY_WINDOW)
 
 
+def operations(app: FastAPI) -> dict[str, tuple[str, str]]:
+    """Method and path of each operation, by its id."""
+    contexts = [one for one in iter_route_contexts(app.routes) if isinstance(one.original_route, APIRoute)]
+    found = {one.unique_id: (min(one.methods or ()), str(one.path_format)) for one in contexts}
+    assert len(found) > 30
+    return found
+
+
 def test_every_operation_is_in_the_table(app: FastAPI) -> None:
     """And nothing else."""
-    assert {route.unique_id for route in app.routes if isinstance(route, APIRoute)} == set(NEEDS)
+    assert set(operations(app)) == set(NEEDS)
 
 
 @pytest.mark.parametrize("caller", OPENED)
@@ -131,39 +145,52 @@ async def test_a_caller_is_let_do_what_his_token_opens(
 ) -> None:
     """Operation by operation, each with its method; what is refused says with what it would not be."""
     refused, expected = set(), set()
-    for route in (route for route in app.routes if isinstance(route, APIRoute)):
-        need = NEEDS[route.unique_id]
+    for name, (method, path) in operations(app).items():
+        need = NEEDS[name]
         if need is Need.REGISTRATION:
             continue
         user = "misty" if caller == "another's" else "ash"
-        token = PullTokens([KEY]).token(user, await generation(connection, user))
+        token = DerivedTokens([KEY]).for_client(user, await generation(connection, user))
         await generation(connection)
         headers = authorization({**TOKENS, "own": token, "another's": token, "none": None}[caller])
-        (method,) = route.methods
-        answer = await http.request(
-            method, route.path_format.format(**IDS), params={"wait_s": 0}, json={}, headers=headers
-        )
+        answer = await http.request(method, path.format(**IDS), params={"wait_s": 0}, json={}, headers=headers)
         if answer.status_code in {401, 403}:
-            refused.add(route.unique_id)
+            refused.add(name)
             assert answer.headers["content-type"] == "application/problem+json"
             assert (answer.status_code == 401) == (answer.headers.get("www-authenticate") == "Bearer")
             assert (answer.status_code == 403) == (caller in {"read", "operate"} and need is not Need.SERVICE)
         if need is not Need.NOTHING and need not in OPENED[caller]:
-            expected.add(route.unique_id)
+            expected.add(name)
     assert refused == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "open_to_all"),
+    [
+        ("/health", True),
+        ("/openapi.json", True),
+        (f"{PULL_SYNC}/registered-clients", False),
+        ("/api/v1/ranking/", False),
+    ],
+)
+async def test_what_a_stranger_sees(http: httpx.AsyncClient, path: str, open_to_all: bool) -> None:  # noqa: FBT001 - a column
+    """Written out, so that a fault of the table can't hide one of the guard."""
+    assert (await http.get(path)).status_code == (200 if open_to_all else 401)
+    assert (await http.get(path, headers=authorization(TOKENS["read"]))).status_code in {200, 503}
 
 
 async def test_deleting_captures_takes_an_administrator(http: httpx.AsyncClient) -> None:
     """To compare does not."""
-    asked = [("operate", "false", 202), ("operate", "true", 403), ("read", "true", 403), ("admin", "true", 409)]
-    for name, delete, status in asked:
-        answer = await http.post(
-            f"{PULL_SYNC}/sync-complete-state",
-            params={"delete_unknown": delete},
-            headers=authorization(TOKENS[name]),
-        )
-        assert (name, answer.status_code) == (name, status if name != "admin" else answer.status_code), answer.text
-        assert name != "admin" or answer.status_code not in {401, 403}
+
+    async def asked(name: str, delete: str) -> int:
+        parameters, headers = {"delete_unknown": delete}, authorization(TOKENS[name])
+        answer = await http.post(f"{PULL_SYNC}/sync-complete-state", params=parameters, headers=headers)
+        return answer.status_code
+
+    assert [await asked("read", "true"), await asked("operate", "true")] == [403, 403]
+    assert await asked("admin", "true") == 202
+    runs = (await http.get(f"{PULL_SYNC}/runs", headers=authorization(TOKENS["read"]))).json()
+    assert [run["delete_unknown"] for run in runs] == [True]
 
 
 async def test_a_client_gets_its_token_when_it_registers(
@@ -171,17 +198,20 @@ async def test_a_client_gets_its_token_when_it_registers(
 ) -> None:
     """By it it may move, and look at itself; who is removed and registers again gets another one."""
     answer = await register(http, here, TOKENS["enrol"])
-    token = answer.json()["pull_token"]
-    assert token == PullTokens([KEY]).token("ash", await generation(connection))
+    told, derived = answer.json(), DerivedTokens([KEY])
+    token = told["client_token"]
+    of_client = ("ash", await generation(connection))
+    assert (token, told["pull_token"]) == (derived.for_client(*of_client), derived.for_pulls(*of_client))
     await age(connection)
+    assert (await register(http, elsewhere, told["pull_token"])).status_code == 401
     moved = await register(http, elsewhere, token)
-    assert (moved.status_code, moved.json()["pull_token"]) == (200, token)
+    assert (moved.status_code, moved.json()["client_token"]) == (200, token)
     record = await http.get(f"{PULL_SYNC}/clients/ash", headers=authorization(token))
     assert record.json()["client_url"] == elsewhere
     assert (await http.delete(f"{PULL_SYNC}/unregister-client/ash", headers=authorization(token))).status_code == 200
     assert (await register(http, here, token)).status_code == 401
     again = await register(http, here, TOKENS["enrol"])
-    assert again.json()["pull_token"] != token
+    assert again.json()["client_token"] != token
 
 
 async def test_nobody_registers_without_a_token(http: httpx.AsyncClient, here: str) -> None:
@@ -213,7 +243,7 @@ async def test_a_lost_answer_may_be_asked_for_again_for_a_while(
     await age(connection)
     later = await register(http, here, TOKENS["enrol"])
     assert (later.status_code, list(later.json())) == (200, ["message"])
-    assert (await register(http, here, first.json()["pull_token"])).json() == first.json()
+    assert (await register(http, here, first.json()["client_token"])).json() == first.json()
 
 
 async def test_claims_name_the_generation_of_which_pullers_make_the_token(
@@ -224,19 +254,19 @@ async def test_claims_name_the_generation_of_which_pullers_make_the_token(
     answer = await http.post(f"{PULL_SYNC}/claims", json={"limit": 10}, headers=authorization(TOKENS["service"]))
     [target] = answer.json()["targets"]
     assert target["token_generation"] == await generation(connection)
-    assert PullTokens([KEY]).token(target["user_id"], target["token_generation"]) == told
+    assert DerivedTokens([KEY]).for_pulls(target["user_id"], target["token_generation"]) == told
     assert told not in answer.text
 
 
-async def test_tokens_are_logged_nowhere(
-    http: httpx.AsyncClient, here: str, capfd: pytest.CaptureFixture[str]
-) -> None:
+async def test_tokens_are_logged_nowhere(http: httpx.AsyncClient, here: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Neither those that are right nor those that are not."""
-    told = (await register(http, here, TOKENS["enrol"])).json()["pull_token"]
-    for token in (told, "wrong" * 5, *TOKENS.values()):
+    told = (await register(http, here, TOKENS["enrol"])).json()
+    tokens = [told["pull_token"], told["client_token"], "wrong" * 5, *TOKENS.values()]
+    for token in tokens:
         await http.get(f"{PULL_SYNC}/clients/ash", headers=authorization(token))
     shown: Any = capfd.readouterr()
-    assert not any(token in shown.out + shown.err for token in (told, "wrong" * 5, *TOKENS.values()))
+    assert "client_registered" in shown.out + shown.err
+    assert not any(token in shown.out + shown.err for token in tokens)
 
 
 def test_the_document_says_which_operation_takes_a_token(app: FastAPI) -> None:
@@ -246,3 +276,16 @@ def test_the_document_says_which_operation_takes_a_token(app: FastAPI) -> None:
             needs_token = NEEDS[operation["operationId"]] is not Need.NOTHING
             assert ("security" in operation) == needs_token
             assert ("401" in operation["responses"]) == needs_token
+
+
+async def test_a_registry_without_tokens_does_not_start_on_the_network(tmp_path: Path) -> None:
+    """One line says what to do, before anything is connected to."""
+    env = {**inherited_environment(), "REGISTRY_HOST": "0.0.0.0", "REGISTRY_PORT": str(free_port())}
+    command = [sys.executable, "-m", "services.registry"]
+    done = await asyncio.to_thread(
+        subprocess.run, command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False, timeout=60
+    )
+    told = [line for line in (done.stdout + done.stderr).splitlines() if line]
+    assert (done.returncode, len(told)) == (1, 1), told
+    assert "OPERATOR_TOKENS" in told[0]
+    assert "REGISTRY_ANONYMOUS=true" in told[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -18,7 +17,7 @@ API: Final = "/api/v1/pull-sync"
 READ, OPERATE, ENROL, SERVICE = "r" * 16, "p" * 16, "e" * 16, "s" * 16
 KEY: Final = "k" * 32
 PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture"}
-PULLS: Final = (
+PULLS: Final[tuple[tuple[str, str, Any], ...]] = (
     ("GET", "/api/client/sync-data", None),
     ("GET", "/api/client/all-captures", None),
     ("POST", "/api/client/acknowledge", {"capture_ids": []}),
@@ -26,7 +25,7 @@ PULLS: Final = (
 
 
 @pytest.fixture
-def guarded(stack: Stack) -> Iterator[Stack]:
+def guarded(stack: Stack) -> Stack:
     """All services, each with the secrets that it needs and no other."""
     stack.configure(
         "registry",
@@ -40,7 +39,7 @@ def guarded(stack: Stack) -> Iterator[Stack]:
     stack.configure("client-1", CLIENT_REGISTRATION_TOKEN=ENROL, CLIENT_NUDGE="true")
     stack.start_together("registry", "ingest-1", "puller-1")
     stack.start("client-1")
-    yield stack
+    return stack
 
 
 async def record(http: httpx.AsyncClient, stack: Stack) -> dict[str, Any]:

@@ -415,7 +415,8 @@ async def test_registering_again_is_due_at_once_and_keeps_the_history(
     [target] = await leases.claim_due(1)
     await leases.settle([failed(target)])
     await pool.execute("UPDATE registry.clients SET stored = 7")
-    assert await clients.register(NewClient(user_id="ash", client_url="http://elsewhere:3001")) is False
+    registered = await clients.register(NewClient(user_id="ash", client_url="http://elsewhere:3001"))
+    assert not registered.is_new
     [target] = await leases.claim_due(1)
     assert (target.client_url, (await clients.get("ash")).stored) == ("http://elsewhere:3001", 7)
 

@@ -13,7 +13,7 @@ import structlog
 
 from services.client.backend import BACKOFF_CAP_S, backoff_s
 from services.client.database import Database
-from services.client.pull_access import PullAccess
+from services.client.pull_access import PullAccess, Tokens
 from services.client.registration import Registrar
 from services.client.store import CaptureStore
 from shared.client_protocol import Registration
@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     Log = list[MutableMapping[str, Any]]
 
 CHECK_S = 7.0
-REGISTRATION_TOKEN = "registration token"
+REGISTRATION_TOKEN = "of-registration"
+TOLD = {"message": "ok", "pull_token": "pull_ours", "client_token": "client_ours"}
+OLD = Tokens(for_pulls="pull_old", for_registry="client_old")
 OURS = {"client_url": "http://localhost:3001", "user_id": "a/b é"}
 
 
@@ -87,9 +89,7 @@ async def tokens(tmp_path: Path) -> AsyncIterator[PullAccess]:
 
 
 @pytest.fixture
-async def registrar(
-    registry: FakeRegistry, monotonic: Monotonic, tokens: PullAccess
-) -> AsyncIterator[Registrar]:
+async def registrar(registry: FakeRegistry, monotonic: Monotonic, tokens: PullAccess) -> AsyncIterator[Registrar]:
     """A registrar of a user whose id needs quoting."""
     async with httpx.AsyncClient(transport=httpx.MockTransport(registry)) as http:
         yield Registrar(
@@ -270,17 +270,17 @@ async def test_it_keeps_the_token_that_it_is_told(
     registrar: Registrar, registry: FakeRegistry, tokens: PullAccess
 ) -> None:
     """The first time it shows the registration token, and from then on its own; a new process has it, too."""
-    registry.post = httpx.Response(200, json={"message": "ok", "pull_token": "ours"})
+    registry.post = httpx.Response(200, json=TOLD)
     await registrar.step()
     await registrar.step()
-    assert shown(registry) == [("POST", f"Bearer {REGISTRATION_TOKEN}"), ("GET", "Bearer ours")]
+    assert shown(registry) == [("POST", f"Bearer {REGISTRATION_TOKEN}"), ("GET", "Bearer client_ours")]
     registrar.doubt()
     registry.get = httpx.Response(404)
     await registrar.step()
-    assert shown(registry) == [("GET", "Bearer ours"), ("POST", "Bearer ours")]
-    tokens.token = None
-    await tokens.load()
-    assert tokens.token == "ours"  # noqa: S105 - of this test
+    assert shown(registry) == [("GET", "Bearer client_ours"), ("POST", "Bearer client_ours")]
+    another = PullAccess(store=tokens._store)  # noqa: SLF001 - as a new process has it
+    await another.load()
+    assert (another.for_registry, another.is_open) == ("client_ours", False)
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -288,8 +288,8 @@ async def test_a_token_that_is_worth_nothing_is_replaced(
     registrar: Registrar, registry: FakeRegistry, tokens: PullAccess, status: int
 ) -> None:
     """The registry was made anew, or has removed this client: it registers as anybody would."""
-    await tokens.keep("old")
-    answers = iter([httpx.Response(status), httpx.Response(200, json={"message": "ok", "pull_token": "new"})])
+    await tokens.keep(OLD)
+    answers = iter([httpx.Response(status), httpx.Response(200, json=TOLD)])
     registry_call = registry.__call__
 
     def call(request: httpx.Request) -> httpx.Response:
@@ -298,34 +298,48 @@ async def test_a_token_that_is_worth_nothing_is_replaced(
 
     registrar._http._transport = httpx.MockTransport(call)  # noqa: SLF001 - one answer after the other
     await registrar.step()
-    assert shown(registry) == [("POST", "Bearer old"), ("POST", f"Bearer {REGISTRATION_TOKEN}")]
-    assert tokens.token == "new"  # noqa: S105 - of this test
+    assert shown(registry) == [("POST", "Bearer client_old"), ("POST", f"Bearer {REGISTRATION_TOKEN}")]
+    assert tokens.for_registry == "client_ours"
 
 
 @pytest.mark.parametrize(
-    ("answer", "token"),
+    ("answer", "is_open"),
     [
-        ({"message": "ok", "pull_token": None}, None),
-        ({"message": "ok"}, "old"),
-        ({"message": "ok", "pull_token": 7}, "old"),
-        ([], "old"),
+        ({"message": "ok", "pull_token": None, "client_token": None}, True),
+        ({"message": "ok"}, False),
+        ({**TOLD, "pull_token": 7}, False),
+        ({**TOLD, "client_token": "with\nlines"}, False),
+        ({**TOLD, "client_token": ""}, False),
+        ([], False),
     ],
 )
-async def test_what_is_not_told_does_not_open_the_client(
-    registrar: Registrar, registry: FakeRegistry, tokens: PullAccess, answer: Any, token: str | None
+async def test_only_a_registry_without_tokens_opens_the_client(
+    registrar: Registrar,
+    registry: FakeRegistry,
+    tokens: PullAccess,
+    answer: Any,
+    is_open: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """Only a registry that says that there are no tokens does."""
-    await tokens.keep("old")
+    """And then it still has its own, to be shown to the registry: once that has tokens again, the client is closed."""
+    await tokens.keep(OLD)
     registry.post = httpx.Response(200, json=answer)
     await registrar.step()
-    assert tokens.token == token
+    assert (tokens.for_registry, tokens.is_open) == ("client_old", is_open)
+    again = PullAccess(store=tokens._store)  # noqa: SLF001 - as a new process has it
+    await again.load()
+    assert (again.for_registry, again.is_open) == ("client_old", is_open)
+    registry.post = httpx.Response(200, json=TOLD)
+    registrar.doubt()
+    registry.get = httpx.Response(404)
+    await registrar.step()
+    assert (tokens.for_registry, tokens.is_open) == ("client_ours", False)
 
 
 async def test_a_refused_puller_makes_it_ask_now_and_then(
     registrar: Registrar, registry: FakeRegistry, monotonic: Monotonic
 ) -> None:
     """Perhaps there is a new token; somebody who tries tokens can't make it register all the time."""
-    registry.post = httpx.Response(200, json={"message": "ok", "pull_token": "ours"})
+    registry.post = httpx.Response(200, json=TOLD)
     await registrar.step()
     registrar.doubt_token()
     assert not registrar.woken.is_set()
@@ -346,6 +360,19 @@ async def test_a_record_that_it_may_not_see_makes_it_register_rarely(
     shown(registry)
     await registrar.step()
     assert [method for method, _ in shown(registry)] == ["GET"]
-    monotonic.now += 601
+    monotonic.now += 2_701
     await registrar.step()
     assert [method for method, _ in shown(registry)] == ["GET", "POST"]
+
+
+async def test_a_client_that_was_removed_registers_at_once(
+    registrar: Registrar, registry: FakeRegistry, tokens: PullAccess
+) -> None:
+    """Its token is worth nothing any more, by which it knows."""
+    registry.post = httpx.Response(200, json=TOLD)
+    await registrar.step()
+    registry.get = httpx.Response(401)
+    shown(registry)
+    await registrar.step()
+    assert shown(registry) == [("GET", "Bearer client_ours"), ("POST", "Bearer client_ours")]
+    assert tokens.for_registry == "client_ours"

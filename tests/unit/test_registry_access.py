@@ -1,4 +1,4 @@
-"""Who may do what in the registry, by token: the rules themselves. `tests/contract/test_registry_tokens.py` has the API."""
+"""Who may do what in the registry, by token: the rules. `tests/contract/test_registry_tokens.py` has the API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from services.registry.access import RETRY_WINDOW, Access, ForbiddenError, Scope
 from services.registry.domain import Known
 from services.registry.settings import RegistrySettings
 from shared.errors import StartupError
-from shared.tokens import PullTokens, authorization, bearer, is_one_of
+from shared.tokens import DerivedTokens, authorization, bearer, is_one_of
 
 KEY: Final = "k" * 32
 OLD_KEY: Final = "o" * 32
@@ -84,9 +84,9 @@ def test_a_client_may_what_is_its_own() -> None:
     """By its token, or that of the key before; not by another's, and not by one of a registration that was removed."""
     ours = access()
     for key in (KEY, OLD_KEY):
-        ours.require_owner(PullTokens([key]).token("ash", 7), Scope.READ, user_id="ash", generation=7)
-    wrong = [PullTokens([KEY]).token(*of) for of in (("misty", 7), ("ash", 8))]
-    for token in [*wrong, PullTokens(["x" * 32]).token("ash", 7), None, REGISTER, SERVICE]:
+        ours.require_owner(DerivedTokens([key]).for_client("ash", 7), Scope.READ, user_id="ash", generation=7)
+    wrong = [DerivedTokens([KEY]).for_client(*of) for of in (("misty", 7), ("ash", 8))]
+    for token in [*wrong, DerivedTokens(["x" * 32]).for_client("ash", 7), None, REGISTER, SERVICE]:
         with pytest.raises(UnauthenticatedError):
             ours.require_owner(token, Scope.READ, user_id="ash", generation=7)
     ours.require_owner(READ, Scope.READ, user_id="ash", generation=7)
@@ -96,14 +96,14 @@ def test_a_client_may_what_is_its_own() -> None:
 
 def test_nobody_owns_a_user_who_is_not_known() -> None:
     """So that whoever has no token does not learn who is registered."""
-    token = PullTokens([KEY]).token("ash", 0)
+    token = DerivedTokens([KEY]).for_client("ash", 0)
     with pytest.raises(UnauthenticatedError):
         access().require_owner(token, Scope.READ, user_id="ash", generation=None)
     access().require_owner(READ, Scope.READ, user_id="ash", generation=None)
 
 
-OWN: Final = PullTokens([KEY]).token("ash", 7)
-OLD: Final = PullTokens([OLD_KEY]).token("ash", 7)
+OWN: Final = DerivedTokens([KEY]).for_client("ash", 7)
+OLD: Final = DerivedTokens([OLD_KEY]).for_client("ash", 7)
 FRESH: Final = RETRY_WINDOW - timedelta(seconds=1)
 
 
@@ -112,11 +112,13 @@ FRESH: Final = RETRY_WINDOW - timedelta(seconds=1)
     [
         # Who is not known yet.
         (REGISTER, None, HERE, True),
-        (OPERATE, None, HERE, True),
+        (OPERATE, None, HERE, False),
+        (ADMIN, None, HERE, True),
         # Himself, wherever he is now.
         (OWN, known(), ELSEWHERE, True),
         (OLD, known(), ELSEWHERE, True),
-        (OPERATE, known(), ELSEWHERE, True),
+        (OPERATE, known(), ELSEWHERE, False),
+        (ADMIN, known(), ELSEWHERE, True),
         # Says again where he is: a deployed client that starts, and one whose answer was lost.
         (REGISTER, known(), HERE, False),
         (REGISTER, known(age=FRESH), HERE, True),
@@ -136,7 +138,7 @@ def test_who_may_register(token: str, before: Known | None, url: str, told: bool
         (READ, None, HERE, UnauthenticatedError),
         (SERVICE, None, HERE, UnauthenticatedError),
         (None, known(), HERE, UnauthenticatedError),
-        (PullTokens([KEY]).token("misty", 7), known(), HERE, UnauthenticatedError),
+        (DerivedTokens([KEY]).for_client("misty", 7), known(), HERE, UnauthenticatedError),
         # Another device that has the registration token may not take over a user.
         (REGISTER, known(), ELSEWHERE, ForbiddenError),
         (REGISTER, known(age=FRESH), ELSEWHERE, ForbiddenError),
@@ -156,7 +158,7 @@ def test_without_a_registration_token_a_takeover_is_refused_all_the_same() -> No
         ours.require_registration(None, "ash", ELSEWHERE, known())
 
 
-def test_without_pull_tokens_whoever_may_register_may_move() -> None:
+def test_without_derived_tokens_whoever_may_register_may_move() -> None:
     """There is nothing by which a client could prove who it is."""
     assert access(pull_token_keys="").require_registration(REGISTER, "ash", ELSEWHERE, known())
 
@@ -167,7 +169,7 @@ def test_without_tokens_it_may_listen_to_this_machine(host: str) -> None:
     require_guard(RegistrySettings(registry_host=host))
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "registry.example.org"])  # noqa: S104 - what is refused
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "registry.example.org"])
 def test_without_tokens_it_listens_to_nobody_else(host: str) -> None:
     """Unless tokens are set, or anonymity is asked for by name."""
     with pytest.raises(StartupError, match="OPERATOR_TOKENS"):
@@ -176,10 +178,18 @@ def test_without_tokens_it_listens_to_nobody_else(host: str) -> None:
     require_guard(RegistrySettings.model_validate({**ALL, "registry_host": host}))
 
 
-def test_operators_tokens_alone_are_no_guard() -> None:
-    """Claims would stand open."""
-    with pytest.raises(StartupError, match="SERVICE_TOKENS"):
-        require_guard(RegistrySettings.model_validate({**ALL, "service_tokens": ""}))
+@pytest.mark.parametrize("missing", ["service_tokens", "pull_token_keys"])
+def test_operators_tokens_alone_are_no_guard(missing: str) -> None:
+    """Claims would stand open, or users be taken over."""
+    with pytest.raises(StartupError, match=missing.upper()):
+        require_guard(RegistrySettings.model_validate({**ALL, missing: ""}))
+
+
+@pytest.mark.parametrize("name", ["service_tokens", "pull_token_keys", "registration_tokens"])
+def test_tokens_that_would_protect_nothing_are_refused(name: str) -> None:
+    """Everybody would be an operator all the same; not even anonymity makes that a good idea."""
+    with pytest.raises(StartupError, match=name.upper()):
+        require_guard(RegistrySettings.model_validate({name: ALL[name], "registry_anonymous": True}))
 
 
 @pytest.mark.parametrize(
@@ -192,11 +202,13 @@ def test_operators_tokens_alone_are_no_guard() -> None:
         {"registration_tokens": "short"},
         {"service_tokens": f"{SERVICE},short"},
         {"pull_token_keys": "short"},
+        {"service_tokens": "not ASCII: ü" * 3},
+        {"operator_tokens": "read:" + "ü" * 20},
     ],
 )
 def test_tokens_that_can_be_guessed_are_refused(bad: dict[str, str]) -> None:
     """And the error says where good ones come from."""
-    with pytest.raises(ValueError, match="make secrets"):
+    with pytest.raises(ValueError, match="token_urlsafe"):
         RegistrySettings.model_validate(bad)
 
 
@@ -224,13 +236,25 @@ def test_a_bearer_token_is_read_from_its_header(headers: list[str], token: str |
     assert bearer(headers) == token
 
 
-def test_a_pull_token_is_of_one_user_and_one_generation() -> None:
+def test_tokens_are_of_one_user_one_generation_and_one_use() -> None:
     """Nor can two pairs be written so that they give the same."""
-    tokens = PullTokens([KEY])
-    seen = [tokens.token(*of) for of in (("ash", 1), ("ash", 2), ("misty", 1), ("1\0ash", 1), ("ash", 11), ("1ash", 1))]
+    tokens = DerivedTokens([KEY])
+    of = (("ash", 1), ("ash", 2), ("misty", 1), ("1\0ash", 1), ("ash", 11), ("1ash", 1))
+    seen = [made(*one) for one in of for made in (tokens.for_pulls, tokens.for_client)]
     assert len(set(seen)) == len(seen)
-    assert all(token.startswith("pull_") and len(token) == len("pull_") + 43 for token in seen)
-    assert tokens.token("ash", 1) == PullTokens([KEY, OLD_KEY]).token("ash", 1) != PullTokens([OLD_KEY]).token("ash", 1)
+    assert {token.partition("_")[0] for token in seen} == {"pull", "client"}
+    assert all(len(token.partition("_")[2]) == 43 for token in seen)
+    assert tokens.for_pulls("ash", 1) == DerivedTokens([KEY, OLD_KEY]).for_pulls("ash", 1)
+    assert tokens.for_pulls("ash", 1) != DerivedTokens([OLD_KEY]).for_pulls("ash", 1)
     assert authorization(seen[0]) == {"authorization": f"Bearer {seen[0]}"}
     assert authorization(None) == {}
     assert not is_one_of("", [])
+
+
+def test_what_a_puller_shows_does_not_speak_for_the_client() -> None:
+    """Whoever answers at an address that was the client's hears it."""
+    heard = DerivedTokens([KEY]).for_pulls("ash", 7)
+    with pytest.raises(UnauthenticatedError):
+        access().require_owner(heard, Scope.READ, user_id="ash", generation=7)
+    with pytest.raises(UnauthenticatedError):
+        access().require_registration(heard, "ash", ELSEWHERE, known())

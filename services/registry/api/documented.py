@@ -83,9 +83,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             "client_type": "web",
             "capabilities": ["capture", "favorite"],
         },
-        answers={
-            200: {"message": f"Client user_1 is registered at {examples.URL}.", "pull_token": examples.PULL_TOKEN}
-        },
+        answers={200: {"message": f"Client user_1 is registered at {examples.URL}.", **examples.TOKENS}},
         refusals=(RefusedError,),
     ),
     "clients_unregister": Documented(

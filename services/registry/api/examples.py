@@ -7,7 +7,10 @@ from typing import Final
 URL: Final = "http://localhost:3001"
 TIME: Final = "2026-01-31T12:00:00.000Z"
 RUN_ID: Final = "0b6f4f3e-3f0e-4d0a-9d1c-5c1d8a1f2b3c"
-PULL_TOKEN: Final = "pull_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"  # noqa: S105 - an example
+TOKENS: Final = {
+    "pull_token": "pull_3q2-7wAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+    "client_token": "client_vu8BAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA",
+}
 PULL_ID: Final = "7d3c9c5e-1a57-4a53-8d0e-2f8a4b9c6d7e"
 LETTER_ID: Final = "9f86d081884c7d659a2feaa0c55ad015"
 

@@ -13,12 +13,11 @@ from typing import Any, Final, cast
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from services.registry.access import ForbiddenError, UnauthenticatedError
 from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
-from services.registry.api.permissions import NEEDS, WORDS, Need
+from services.registry.api.permissions import NEEDS, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
@@ -52,12 +51,6 @@ _RETRY_AFTER: Final = {
 }
 
 Json = dict[str, Any]
-
-
-def operation_id(route: APIRoute) -> str:
-    """`clients_register`: the tag and the method's name, and not the tag twice. Generated clients are named by it."""
-    tag = str(route.tags[0]).replace(" ", "_") if route.tags else "registry"
-    return route.name if f"{route.name}_".startswith(f"{tag}_") else f"{tag}_{route.name}"
 
 
 def describe(app: FastAPI) -> FastAPI:
@@ -120,7 +113,7 @@ def _protect(operation: Json) -> None:
     need = NEEDS[operation["operationId"]]
     if need is not Need.NOTHING:
         operation["security"] = [{_BEARER: []}]
-        operation["description"] += f"\n\nToken: {WORDS[need]}."
+        operation["description"] += f"\n\nToken: {need}."
 
 
 def _exemplify(operation: Json) -> None:

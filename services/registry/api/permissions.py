@@ -1,35 +1,35 @@
 """What each operation needs, in one table; and the one dependency that holds every request to it.
 
-An operation that is not in the table is refused, so that none can be forgotten.
+An operation that is not in the table can't be served, so that none is forgotten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum, auto
+from enum import StrEnum, unique
 from typing import Final
 
 from fastapi import Request
+from fastapi.routing import APIRoute
 
 from services.registry.access import Access, Scope
 from services.registry.clients import Clients, possible
-from shared.tokens import bearer
+from shared.tokens import CLIENT_PREFIX, bearer
 
 
-class Need(Enum):
-    """Who may ask for an operation."""
+@unique
+class Need(StrEnum):
+    """The token that an operation takes, in words for the API's document."""
 
-    NOTHING = auto()
-    """Everybody."""
-    READ = Scope.READ
-    OPERATE = Scope.OPERATE
-    ADMIN = Scope.ADMIN
-    OWN_OR_READ = auto()
-    """The client that it is about, or an operator who may read."""
-    OWN_OR_OPERATE = auto()
-    OWN_OR_ADMIN = auto()
-    SERVICE = auto()
-    REGISTRATION = auto()
+    NOTHING = "none"
+    READ = "an operator's, with the scope `read`"
+    OPERATE = "an operator's, with the scope `operate`"
+    ADMIN = "an operator's, with the scope `admin`"
+    OWN_OR_READ = "the client's own, or an operator's with the scope `read`"
+    OWN_OR_OPERATE = "the client's own, or an operator's with the scope `operate`"
+    OWN_OR_ADMIN = "the client's own, or an operator's with the scope `admin`"
+    SERVICE = "a service's"
+    REGISTRATION = "for registration; for a user who is known at another address the client's own, or an operator's"
     """As `Access.require_registration` has it, which the route asks: it takes the body to know."""
 
 
@@ -77,23 +77,18 @@ NEEDS: Final[Mapping[str, Need]] = {
 }
 """By the operation's id. To have captures deleted by `sync_complete_state` takes ADMIN, which the route asks for."""
 
-WORDS: Final[Mapping[Need, str]] = {
-    Need.READ: "an operator's, with the scope `read`",
-    Need.OPERATE: "an operator's, with the scope `operate`",
-    Need.ADMIN: "an operator's, with the scope `admin`",
-    Need.OWN_OR_READ: "the client's own, or an operator's with the scope `read`",
-    Need.OWN_OR_OPERATE: "the client's own, or an operator's with the scope `operate`",
-    Need.OWN_OR_ADMIN: "the client's own, or an operator's with the scope `admin`",
-    Need.SERVICE: "a service's",
-    Need.REGISTRATION: "for registration; the client's own or an operator's (`operate`) for a user who is known",
-}
-"""For the API's document."""
-
+_OF_OPERATORS: Final = {Need.READ: Scope.READ, Need.OPERATE: Scope.OPERATE, Need.ADMIN: Scope.ADMIN}
 _OF_OWN: Final = {
     Need.OWN_OR_READ: Scope.READ,
     Need.OWN_OR_OPERATE: Scope.OPERATE,
     Need.OWN_OR_ADMIN: Scope.ADMIN,
 }
+
+
+def operation_id(route: APIRoute) -> str:
+    """`clients_register`: the tag and the method's name, and not the tag twice. Generated clients are named by it."""
+    tag = str(route.tags[0]).replace(" ", "_") if route.tags else "registry"
+    return route.name if f"{route.name}_".startswith(f"{tag}_") else f"{tag}_{route.name}"
 
 
 class Guard:
@@ -109,17 +104,18 @@ class Guard:
         Raises:
             UnauthenticatedError, ForbiddenError: it may not.
         """
-        need = NEEDS[request.scope["route"].unique_id]
+        need = NEEDS[operation_id(request.scope["route"])]
         token = bearer(request.headers.getlist("authorization"))
         if need in _OF_OWN:
             await self._check_owner(token, _OF_OWN[need], request.path_params["user_id"])
-        elif isinstance(need.value, Scope):
-            self._access.require_operator(token, need.value)
+        elif need in _OF_OPERATORS:
+            self._access.require_operator(token, _OF_OPERATORS[need])
         elif need is Need.SERVICE:
             self._access.require_service(token)
 
     async def _check_owner(self, token: str | None, scope: Scope, user_id: str) -> None:
-        if self._access.is_operator(token, scope):
+        if not (token or "").startswith(CLIENT_PREFIX) or self._access.is_operator(token, scope):
+            self._access.require_operator(token, scope)
             return
         known = await self._clients.known(possible(user_id))
         generation = known.generation if known else None

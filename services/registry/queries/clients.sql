@@ -8,9 +8,10 @@ FROM registry.clients WHERE user_id = $1;
 
 -- name: register
 -- A known client keeps its history, its lease and its pause; else it is due at once, whatever went wrong before. No row
--- when the client is known by another generation than $5 (null: when it is known at all).
+-- when the client is known by another generation than $5, or at another address than $6 (null: when it is known at all).
 INSERT INTO registry.clients AS c (user_id, client_url, client_type, capabilities)
-VALUES ($1, $2, $3, $4)
+SELECT $1, $2, $3, $4
+WHERE $5::bigint IS NULL OR EXISTS (SELECT FROM registry.clients WHERE user_id = $1 AND token_generation = $5)
 ON CONFLICT (user_id) DO UPDATE SET
     client_url = excluded.client_url,
     client_type = excluded.client_type,
@@ -19,7 +20,7 @@ ON CONFLICT (user_id) DO UPDATE SET
     failures = 0,
     inactive_since = NULL,
     next_pull_at = CASE WHEN c.pull_id IS NULL THEN now() ELSE c.next_pull_at END
-WHERE c.token_generation = $5
+WHERE c.token_generation = $5 AND c.client_url = $6
 RETURNING token_generation;
 
 -- name: unregister

@@ -39,8 +39,10 @@ class Registered(Said):
     """A client that is registered."""
 
     pull_token: str | None = None
-    """What a puller brings to this client in `Authorization: Bearer`: without it the client should give nothing away. It is the client's own proof, too, when it registers again. Null where clients have no tokens; left out for a client
-    that says again where it is, and brings no token itself."""
+    """What pullers show to this client, in `Authorization: Bearer`: without it the client gives nothing away. It is null
+    where clients have no tokens, and left out for who is not told it."""
+    client_token: str | None = None
+    """What this client shows to the registry from now on. Null, or left out, as the other."""
 
 
 class ClientChange(ApiModel):
@@ -98,11 +100,14 @@ class ClientRoutes:
         registered = await self._clients.register(client, check=check)
         log.info("client_registered", user_id=client.user_id, client_url=client.client_url, is_new=registered.is_new)
         answer = Registered(message=f"Client {client.user_id} is registered at {client.client_url}.")
-        if may_be_told:
-            tokens = self._access.pull_tokens
-            token = tokens.token(client.user_id, registered.generation) if tokens else None
-            return answer.model_copy(update={"pull_token": token})
-        return answer
+        if not may_be_told:
+            return answer
+        tokens, of_client = self._access.derived_tokens, (client.user_id, registered.generation)
+        told = {
+            "pull_token": tokens.for_pulls(*of_client) if tokens else None,
+            "client_token": tokens.for_client(*of_client) if tokens else None,
+        }
+        return answer.model_copy(update=told)
 
     async def unregister(self, user_id: UserId) -> Said:
         """Forget a client. Captures that it still holds are pulled no more, until it registers again."""

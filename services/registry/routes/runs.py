@@ -11,8 +11,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.registry.api.paging import After, link_to, page_after
-from services.registry.domain import Run, RunClient, RunProgress
 from services.registry.clients import possible
+from services.registry.domain import Run, RunClient, RunProgress
 from services.registry.routes.clients import PAGE, Limit
 from services.registry.routes.sync import FAILURES_SHOWN
 from services.registry.runs import RunOutcome, Runs
