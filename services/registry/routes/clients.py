@@ -39,8 +39,8 @@ class Registered(Said):
     """A client that is registered."""
 
     pull_token: str | None = None
-    """What pullers show to this client, in `Authorization: Bearer`: without it the client gives nothing away. It is null
-    where clients have no tokens, and left out for who is not told it."""
+    """What pullers show to this client, in `Authorization: Bearer`: without it, it gives nothing away. It is null where
+    clients have no tokens, and left out for who is not told it."""
     client_token: str | None = None
     """What this client shows to the registry from now on. Null, or left out, as the other."""
 
