@@ -260,7 +260,12 @@ def assert_says(answer: httpx.Response) -> dict[str, Any]:
 async def test_register(http: httpx.AsyncClient, client_url: str) -> None:
     """200 and a message; the client is listed with its four fields, and what is known of it beside."""
     answer = await http.post(f"{PULL_SYNC}/register-client", json=registration(client_url))
-    assert list(assert_says(answer)) == ["message"]
+    said = assert_says(answer)
+    assert (list(said), said["pull_token"], said["client_token"]) == (
+        ["message", "pull_token", "client_token"],
+        None,
+        None,
+    )
     [listed] = (await http.get(f"{PULL_SYNC}/registered-clients")).json()
     assert {field: listed[field] for field in FIELDS} == registration(client_url)
     assert TIME.fullmatch(listed["registered_at"])

@@ -40,6 +40,7 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_port": 3001,
         "client_url": None,
         "client_user_id": "user_1",
+        "client_registration_token": None,
         "client_cors_origins": ("*",),
         "client_database": Path("client-data/captures.sqlite3"),
         "client_import_file": Path("client-sync-data.json"),
@@ -65,6 +66,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "CLIENT_RETENTION_DAYS": "7",
         "CLIENT_REGISTRATION_CHECK": "0.5",
         "CLIENT_NUDGE": "true",
+        "CLIENT_REGISTRATION_TOKEN": " of-registration ",
         "BACKEND_URL": "https://api.example.org/",
         "LOG_LEVEL": "DEBUG",
     }
@@ -81,6 +83,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_retention_days": 7,
         "client_registration_check": 0.5,
         "client_nudge": True,
+        "client_registration_token": "of-registration",
         "backend_url": "https://api.example.org",
         "log_level": "debug",
     }
