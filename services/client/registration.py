@@ -132,7 +132,8 @@ class Registrar:
                 await self._keep_token(response)
             except StoreUnavailableError as error:
                 return self._failed(failure(error))
-            log.info("registered", registry=self._register_url, after_failures=self._failures)
+            is_open = self._pull_access.is_open
+            log.info("registered", registry=self._register_url, after_failures=self._failures, open_to_all=is_open)
             self._has_registered, self._failures, self._told = True, 0, None
             self._registered_at = self._monotonic()
             self._blind_s = _BLIND_S * self._random.uniform(0.5, 1.5)
@@ -165,8 +166,6 @@ class Registrar:
             await self._pull_access.keep(Tokens(for_pulls=for_pulls, for_registry=for_registry))
         elif "pull_token" in answer:
             await self._pull_access.open()
-        elif self._pull_access.is_open:
-            log.info("no_tokens_told", remedy="if this registry has tokens: have an operator remove this client once")
 
     def _failed(self, reason: str) -> float:
         """Tell the first failure, another one, and the same one only after a long while."""
