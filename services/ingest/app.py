@@ -45,9 +45,10 @@ def build_app(settings: IngestSettings) -> Starlette:
     connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS))
     publisher = Publisher(broker)
     http = ClientHttp(
-        policy=OutboundPolicy(networks=settings.pull_sync_networks),
+        policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
         timeout_s=settings.pull_sync_timeout / 3,
         body_limit_bytes=_ANSWER_BYTES,
+        ca_file=settings.pull_sync_ca_file,
     )
     queries = load_queries("services.ingest")
     store = CaptureStore(pool=pool, queries=queries)

@@ -117,9 +117,10 @@ def _servers(settings: RegistrySettings) -> _Servers:
         broker=broker,
         connection=BrokerConnection(broker, consumed=(PULL_SETTLED,)),
         http=ClientHttp(
-            policy=OutboundPolicy(networks=settings.pull_sync_networks),
+            policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
             timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
             body_limit_bytes=_HEALTH_BYTES,
+            ca_file=settings.pull_sync_ca_file,
         ),
     )
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings
+from shared.outbound_policy import USUAL_PORTS
+from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings
 
 
 class RegistrySettings(ServiceSettings):
@@ -40,3 +41,7 @@ class RegistrySettings(ServiceSettings):
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
+    pull_sync_ports: Ports = USUAL_PORTS
+    """Where clients may listen."""
+    pull_sync_ca_file: CaFile = None
+    """Certificates of private authorities, which clients may have theirs from; beside those of the system."""

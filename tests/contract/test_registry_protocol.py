@@ -28,6 +28,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.servers.ports import free_port
 from services.client.app import build_app as build_client
 from services.client.settings import ClientSettings
 from services.registry.app import build_app
@@ -882,9 +883,9 @@ BAD_URLS = [
     "http://[::1]:1",
     "http://[::ffff:169.254.169.254]/",
     "http://169.254.169.254/latest",
-    "http://0.0.0.0:1",
-    "http://255.255.255.255:1",
-    "http://224.0.0.1:1",
+    "http://0.0.0.0:3001",
+    "http://255.255.255.255:3001",
+    "http://224.0.0.1:3001",
     "http://..:1",
     "http://a..b:1",
     "http://" + "x" * 64 + ".example",
@@ -976,7 +977,8 @@ async def test_a_client_that_hangs_is_not_registered(registry_settings: Registry
 
 async def test_a_client_that_is_away_is_not_registered(http: httpx.AsyncClient) -> None:
     """Nobody listens there."""
-    answer = await http.post(f"{PULL_SYNC}/register-client", json=registration("http://127.0.0.1:1"))
+    url = f"http://127.0.0.1:{free_port()}"
+    answer = await http.post(f"{PULL_SYNC}/register-client", json=registration(url))
     assert "connect" in assert_refused(answer, 400)
     assert await registered(http) == []
 
