@@ -12,6 +12,7 @@ from pathlib import Path
 import asyncpg
 from fastapi import APIRouter, FastAPI
 
+from services.registry.api.answers import NoMarkup
 from services.registry.api.openapi import describe, operation_id
 from services.registry.api.problems import install_error_handlers
 from services.registry.captures import Captures
@@ -104,6 +105,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         generate_unique_id_function=operation_id,
     )
     install_error_handlers(app)
+    app.add_middleware(NoMarkup)
     for router in _routers(settings, servers, work):
         app.include_router(router)
     return describe(app)
