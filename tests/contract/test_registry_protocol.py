@@ -994,6 +994,16 @@ async def test_a_client_where_the_policy_forbids_is_not_called(
         assert "forbidden_address" in assert_refused(await http.post(f"{PULL_SYNC}/register-client", json=body), 400)
 
 
+async def test_a_client_at_a_port_that_is_left_out_is_not_called(
+    registry_settings: RegistrySettings, client_url: str
+) -> None:
+    """The sentence names the setting."""
+    narrow = registry_settings.model_copy(update={"pull_sync_ports": (range(80, 81),)})
+    async with running(narrow) as http:
+        answer = await http.post(f"{PULL_SYNC}/register-client", json=registration(client_url))
+        assert "PULL_SYNC_PORTS" in assert_refused(answer, 400)
+
+
 async def test_a_since_that_is_no_time_is_refused(
     http: httpx.AsyncClient, database: Database, subtests: pytest.Subtests
 ) -> None:
