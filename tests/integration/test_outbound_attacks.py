@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import urlsplit
 from uuid import uuid4
 
 import pytest
@@ -78,20 +77,34 @@ def target(url: str) -> PullTarget:
     return PullTarget(pull_id=uuid4(), user_id="user_1", client_url=url, lease_expires_at=expires)
 
 
-@pytest.mark.parametrize("rebound", [METADATA, "10.0.0.1", "0.0.0.0", "224.0.0.1", f"::ffff:{METADATA}"])
-async def test_dns_rebinding_between_registration_and_pull(rebound: str, monkeypatch: pytest.MonkeyPatch) -> None:
+REBOUND: Final[dict[str, tuple[Network, ...]]] = {
+    METADATA: ("public", "private", "loopback"),
+    f"::ffff:{METADATA}": ("public", "private", "loopback"),
+    "fd00:ec2::254": ("public", "private", "loopback"),
+    "0.0.0.0": ("public", "private", "loopback"),
+    "224.0.0.1": ("public", "private", "loopback"),
+    "10.0.0.1": ("public", "loopback"),
+    "8.8.8.8": ("private", "loopback"),
+}
+"""Where a name leads to at last, and the networks that are allowed."""
+
+
+@pytest.mark.parametrize(("rebound", "networks"), REBOUND.items())
+async def test_dns_rebinding_between_registration_and_pull(
+    rebound: str, networks: tuple[Network, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The name leads to a healthy client when it registers, and elsewhere when it is pulled and acknowledged."""
     names = Names({"rebinding.test": [["127.0.0.1"], [rebound]]})
     names.install(monkeypatch)
     async with listening() as client:
         url = f"http://rebinding.test:{client.port}"
-        async with calling("loopback") as registry:
+        async with calling(*networks) as registry:
             await ClientProbe(http=registry).check(url, user_id="user_1")
-        async with calling("loopback") as puller:
+        async with calling(*networks) as puller:
             with pytest.raises(ClientCallError) as pulled:
                 async with PullerApi(http=puller).sync_data(target(url), since=None):
                     pass
-        async with calling("loopback") as ingest:
+        async with calling(*networks) as ingest:
             with pytest.raises(ClientCallError) as acknowledged:
                 await IngestApi(http=ingest).acknowledge(url, ["a"])
         assert [pulled.value.reason, acknowledged.value.reason] == [Reason.FORBIDDEN_ADDRESS] * 2
@@ -267,9 +280,20 @@ async def test_an_error_does_not_tell_where_a_name_leads_to(name: str, monkeypat
 
 async def test_no_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would look the name up by itself, and call what is forbidden."""
-    async with served(GOOD) as proxy, calling("public") as http:
+    async with served(GOOD) as proxy, calling("loopback") as http:
         for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
             monkeypatch.setenv(variable, proxy)
         monkeypatch.delenv("no_proxy", raising=False)
-        error = await refusal(http, f"http://127.0.0.1:{urlsplit(proxy).port}/")
+        error = await refusal(http, "http://10.0.0.1:3001/")
     assert error.reason is Reason.FORBIDDEN_ADDRESS
+
+
+@pytest.mark.parametrize(
+    "answer", [b"\x00\xff\x1b[2J\r\n\r\n", OK + b"\x1b[2J\x07: x\r\n\r\n", b"\xe2\x80\xae HTTP\r\n\r\n"]
+)
+async def test_an_error_that_quotes_a_client_is_one_visible_line(answer: bytes) -> None:
+    """It stands in lists, logs and answers: what a client sent can't break, move or turn them."""
+    async with served(answer) as url, calling("loopback") as http:
+        error = await refusal(http, url)
+    assert str(error).isprintable()
+    assert str(ClientCallError(Reason.CONNECT, "a\n\x1b[2J\u202e" * 100)).isprintable()
