@@ -1,20 +1,30 @@
-"""One way to log for all services: structured, readable on a terminal, JSON elsewhere."""
+"""One way to log for all services: structured, readable on a terminal, JSON elsewhere.
+
+What clients wrote is data here, too: it can neither begin a line of its own nor move, colour or turn what is shown.
+"""
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import sys
 import time
-from typing import Any
+from io import StringIO
+from typing import Any, Final, TextIO
 
 import structlog
+
+from shared.untrusted_text import visible
 
 _NOISY = ("alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "uvicorn", "uvicorn.error")
 """Libraries that tell of each step; what they warn of is still shown."""
 
 _RETRYING = ("aio_pika", "aiormq", "asyncpg")
 """Libraries that tell of each attempt to reconnect, with a trace; we tell when a server is lost and when it is back."""
+
+_IN_A_TRACE: Final = "  | "
+"""Before each line of a trace on a terminal, so that none can be taken for an entry of the log."""
 
 
 class Seldom:
@@ -47,9 +57,9 @@ def configure_logging(service: str, level: str) -> None:
         structlog.processors.StackInfoRenderer(),
     ]
     render: list[structlog.types.Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [_make_visible, structlog.dev.ConsoleRenderer(exception_formatter=_write_trace)]
         if terminal
-        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_in_ascii)]
     )
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -79,3 +89,24 @@ def _add_service(service: str) -> structlog.types.Processor:
         return event
 
     return add
+
+
+def _make_visible(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """The same entry with texts that stay within their line; `exc_info` is for `_write_trace`."""
+    return {name: value if name == "exc_info" else _shown(value) for name, value in event.items()}
+
+
+def _shown(value: object) -> object:
+    return value if isinstance(value, bool | int | float | None) else visible(str(value))
+
+
+def _write_trace(target: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
+    """Without the values of variables, which may be secrets."""
+    trace = StringIO()
+    structlog.dev.plain_traceback(trace, exc_info)
+    target.writelines(f"\n{_IN_A_TRACE}{visible(line)}" for line in trace.getvalue().strip("\n").split("\n"))
+
+
+def _in_ascii(event: Any, **options: Any) -> str:
+    """JSON without any control character: all others are escaped already."""
+    return json.dumps(event, **options).replace("\x7f", "\\u007f")

@@ -42,6 +42,7 @@ class Reason(StrEnum):
 
     TIMEOUT = "timeout"
     CONNECT = "connect"
+    TLS = "tls"
     HTTP_STATUS = "http_status"
     TOO_LARGE = "too_large"
     BAD_PAYLOAD = "bad_payload"

@@ -31,6 +31,8 @@ _END_WITHIN_S: Final = 11.0
 _BACKLOG: Final = 2048
 _GC_AFTER: Final = 50_000
 """Objects made until cycles are looked for: a batch is thousands of objects, and none of ours is in a cycle."""
+_HEADERS: Final = [("x-content-type-options", "nosniff")]
+"""Of every answer, also where it is not the app's: no browser guesses what it is from what clients wrote in it."""
 
 log = structlog.get_logger()
 
@@ -76,6 +78,7 @@ async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
         log_config=None,
         access_log=False,
         ws="none",
+        headers=_HEADERS,
         timeout_graceful_shutdown=_STOP_WITHIN_S,
     )
     async with app.router.lifespan_context(app):

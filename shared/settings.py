@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from shared.outbound import Network
 from shared.tokens import is_sendable
+from shared.trust import trusting
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
@@ -20,6 +22,7 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 SHORTEST_TOKEN: Final = 16
 HOW_TO_MAKE: Final = "a good one is made by: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_PORTS: Final = 65_536
 
 
 def _scheme(*schemes: str) -> AfterValidator:
@@ -57,10 +60,43 @@ def _not_guessable(tokens: tuple[str, ...]) -> tuple[str, ...]:
 Separated = BeforeValidator(_separated)
 Tokens = Annotated[tuple[str, ...], NoDecode, Separated, AfterValidator(_not_guessable), Field(repr=False)]
 """Secrets, several while one takes the place of another."""
+
+
+def _port_ranges(value: object) -> object:
+    """`"80, 1024-65535"` as ranges; anything but a string is left to the validation.
+
+    Raises:
+        ValueError: it is something else than ports and ranges of them.
+    """
+    if not isinstance(value, str):
+        return value
+    parts = [part.strip() for part in value.split(",") if part.strip()]
+    found = tuple(_port_range(part) for part in parts)
+    if not found or not all(1 <= ports.start < ports.stop <= _PORTS for ports in found):
+        message = "must be ports from 1 to 65535 and ranges of them, such as 80,443,1024-65535"
+        raise ValueError(message)
+    return found
+
+
+def _port_range(text: str) -> range:
+    """Empty if it is none."""
+    match = re.fullmatch(r"(\d{1,5})(?:\s*-\s*(\d{1,5}))?", text, re.ASCII)
+    return range(int(match[1]), int(match[2] or match[1]) + 1) if match else range(0)
+
+
+def _certificates(path: Path | None) -> Path | None:
+    """The file, which was read to see that it has some. Raises as `trusting` does."""
+    if path is not None:
+        trusting(path)
+    return path
+
+
 DatabaseUrl = Annotated[str, _scheme("postgresql", "postgres")]
 RabbitMQUrl = Annotated[str, _scheme("amqp", "amqps")]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
 Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, BeforeValidator(_comma_separated)]
+Ports = Annotated[tuple[InstanceOf[range], ...], NoDecode, BeforeValidator(_port_ranges)]
+CaFile = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_certificates)]
 
 
 _SECRET: Final = re.compile("TOKEN|KEY|PASSWORD")

@@ -46,9 +46,10 @@ def build_app(settings: IngestSettings) -> Starlette:
     connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS))
     publisher = Publisher(broker)
     http = ClientHttp(
-        policy=OutboundPolicy(networks=settings.pull_sync_networks),
+        policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
         timeout_s=settings.pull_sync_timeout / 3,
         body_limit_bytes=_ANSWER_BYTES,
+        ca_file=settings.pull_sync_ca_file,
     )
     derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
     queries = load_queries("services.ingest")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.outbound_policy import USUAL_PORTS
+from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
 
 
 class IngestSettings(ServiceSettings):
@@ -20,3 +21,7 @@ class IngestSettings(ServiceSettings):
     """Seconds for a client's whole answer; each try of an acknowledgement gets a third of it."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
+    pull_sync_ports: Ports = USUAL_PORTS
+    """Where clients may listen."""
+    pull_sync_ca_file: CaFile = None
+    """Certificates of private authorities, which clients may have theirs from; beside those of the system."""

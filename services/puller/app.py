@@ -35,9 +35,10 @@ def build_app(settings: PullerSettings) -> Starlette:
     connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,))
     publisher = Publisher(broker)
     client_http = ClientHttp(
-        policy=OutboundPolicy(networks=settings.pull_sync_networks),
+        policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
         timeout_s=settings.pull_sync_timeout,
         body_limit_bytes=settings.pull_sync_body_limit_bytes,
+        ca_file=settings.pull_sync_ca_file,
     )
     registry_http = httpx.AsyncClient(
         timeout=_REGISTRY_TIMEOUT_S, trust_env=False, headers=authorization(next(iter(settings.service_tokens), None))

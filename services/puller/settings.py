@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.settings import HttpUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.outbound_policy import USUAL_PORTS
+from shared.settings import CaFile, HttpUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
 
 
 class PullerSettings(ServiceSettings):
@@ -31,3 +32,7 @@ class PullerSettings(ServiceSettings):
     """Largest answer of a client."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
+    pull_sync_ports: Ports = USUAL_PORTS
+    """Where clients may listen."""
+    pull_sync_ca_file: CaFile = None
+    """Certificates of private authorities, which clients may have theirs from; beside those of the system."""

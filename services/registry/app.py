@@ -13,6 +13,7 @@ import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
 
 from services.registry.access import Access, require_guard
+from services.registry.api.answers import NoMarkup
 from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import install_error_handlers
@@ -114,6 +115,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     guard = Guard(access=access, clients=clients)
     for router in _routers(settings, servers, work, access=access, clients=clients):
         app.include_router(router, dependencies=[Depends(guard.check)])
+    app.add_middleware(NoMarkup)
     return describe(app)
 
 
@@ -125,9 +127,10 @@ def _servers(settings: RegistrySettings) -> _Servers:
         broker=broker,
         connection=BrokerConnection(broker, consumed=(PULL_SETTLED,)),
         http=ClientHttp(
-            policy=OutboundPolicy(networks=settings.pull_sync_networks),
+            policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
             timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
             body_limit_bytes=_HEALTH_BYTES,
+            ca_file=settings.pull_sync_ca_file,
         ),
     )
 

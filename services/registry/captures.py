@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,9 +11,7 @@ import asyncpg
 
 from services.registry.errors import RegistryError
 from shared.database import fetch_one
-
-_BLANK_LETTERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u2800\u3164\uffa0")
-"""Characters that show nothing although Unicode calls them letters, marks or symbols; with the variation selectors."""
+from shared.untrusted_text import visible
 
 Place = tuple[int, str]
 """Where a page of the holders begins: behind the user with so many holdings and that id."""
@@ -121,24 +118,3 @@ def _named(row: asyncpg.Record) -> dict[str, Any]:
 def shown_name(pokemon_id: int, name: str) -> str:
     """The name with all that can't be seen written as escapes; the number for a name that shows nothing."""
     return visible(name) if name.strip() else f"#{pokemon_id}"
-
-
-def visible(text: str) -> str:
-    r"""Control, line-breaking, bidirectional and invisible characters as `\u202e`, all others as they are.
-
-    So a name can't reverse, break or empty the line that it is shown in.
-    """
-    return "".join(_escape(character) if _is_invisible(character) else character for character in text)
-
-
-def _is_invisible(character: str) -> bool:
-    return (
-        unicodedata.category(character) in {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
-        or character in _BLANK_LETTERS
-        or "\ufe00" <= character <= "\ufe0f"
-        or "\U000e0100" <= character <= "\U000e01ef"
-    )
-
-
-def _escape(character: str) -> str:
-    return f"\\u{ord(character):04x}" if character <= "\uffff" else f"\\U{ord(character):08x}"

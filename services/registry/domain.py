@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from ipaddress import ip_address
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import SplitResult, urlsplit
 from uuid import UUID
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, computed_field
+from yarl import URL
 
 from shared.client_protocol import Registration, UtcDatetime
 
@@ -18,6 +21,13 @@ ClientState = Literal["active", "failing", "inactive", "paused"]
 
 SHORTEST_INTERVAL_S: Final = 5
 LONGEST_INTERVAL_S: Final = 86_400
+
+
+_LONGEST_NAME: Final = 253
+_NAME: Final = re.compile(r"[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?")
+"""Of a host, when it is written in ASCII; with or without the dot of the root."""
+_NUMBER: Final = re.compile(r"(\d+|0x[0-9a-f]*)")
+"""What makes a host an IPv4 address for some parsers, when its last label is like that."""
 
 
 def _split(url: str) -> SplitResult:
@@ -49,6 +59,7 @@ def checked_client_url(url: str) -> str:
     if "?" in url or "#" in url:
         message = "must not contain a query or a fragment"
         raise ValueError(message)
+    _check_host(url, bracketed="[" in parts.netloc)
     return url.rstrip("/")
 
 
@@ -61,6 +72,36 @@ class Known:
     client_url: str
     age: timedelta
     """Since the user registered first."""
+
+
+def _check_host(url: str, *, bracketed: bool) -> None:
+    """As the HTTP client will read it: encoded for DNS, whatever script it is written in.
+
+    Raises:
+        ValueError: it is neither a name that can be looked up nor an address in its usual form. Numbers that some
+            programs take for an address (`2130706433`, `0177.0.0.1`, `0x7f.1`, `127.0.0.1.`) are neither.
+    """
+    try:
+        host = URL(url).raw_host or ""
+    except ValueError as error:
+        message = "has a host that can't be written as a domain name"
+        raise ValueError(message) from error
+    if _is_address(host):
+        return
+    if bracketed or _NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]):
+        message = "must have an IP address in its usual form, such as 192.0.2.1 or [2001:db8::1], or a name"
+        raise ValueError(message)
+    if len(host) > _LONGEST_NAME or not _NAME.fullmatch(host):
+        message = "has a host that can't be a domain name"
+        raise ValueError(message)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return "%" not in host  # behind it stands a link of this machine
 
 
 class NewClient(Registration):

@@ -6,6 +6,7 @@ from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
 from shared.client_protocol import HEALTH_PATH, Health
+from shared.messages import Reason
 from shared.outbound import ClientCallError, ClientHttp
 
 
@@ -25,7 +26,8 @@ class ClientProbe:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
                 health = Health.model_validate_json(body)
         except ClientCallError as error:
-            message = f"The client at {client_url} did not answer {HEALTH_PATH}: {error.reason}: {error}."
+            what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"
+            message = f"The client at {client_url} {what}: {error.reason}: {error}."
             raise RefusedError(message) from error
         except ValidationError as error:
             message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."

@@ -7,7 +7,8 @@ from typing import Annotated
 from pydantic import Field
 
 from services.registry.operator_tokens import OperatorTokens
-from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.outbound_policy import USUAL_PORTS
+from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
 
 
 class RegistrySettings(ServiceSettings):
@@ -51,3 +52,7 @@ class RegistrySettings(ServiceSettings):
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
+    pull_sync_ports: Ports = USUAL_PORTS
+    """Where clients may listen."""
+    pull_sync_ca_file: CaFile = None
+    """Certificates of private authorities, which clients may have theirs from; beside those of the system."""

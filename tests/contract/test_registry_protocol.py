@@ -28,6 +28,7 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.servers.ports import free_port
 from services.client.app import build_app as build_client
 from services.client.settings import ClientSettings
 from services.registry.app import build_app
@@ -887,9 +888,9 @@ BAD_URLS = [
     "http://[::1]:1",
     "http://[::ffff:169.254.169.254]/",
     "http://169.254.169.254/latest",
-    "http://0.0.0.0:1",
-    "http://255.255.255.255:1",
-    "http://224.0.0.1:1",
+    "http://0.0.0.0:3001",
+    "http://255.255.255.255:3001",
+    "http://224.0.0.1:3001",
     "http://..:1",
     "http://a..b:1",
     "http://" + "x" * 64 + ".example",
@@ -981,7 +982,8 @@ async def test_a_client_that_hangs_is_not_registered(registry_settings: Registry
 
 async def test_a_client_that_is_away_is_not_registered(http: httpx.AsyncClient) -> None:
     """Nobody listens there."""
-    answer = await http.post(f"{PULL_SYNC}/register-client", json=registration("http://127.0.0.1:1"))
+    url = f"http://127.0.0.1:{free_port()}"
+    answer = await http.post(f"{PULL_SYNC}/register-client", json=registration(url))
     assert "connect" in assert_refused(answer, 400)
     assert await registered(http) == []
 
@@ -995,6 +997,16 @@ async def test_a_client_where_the_policy_forbids_is_not_called(
     async with running(public) as http:
         body = registration(client_url.replace("127.0.0.1", host))
         assert "forbidden_address" in assert_refused(await http.post(f"{PULL_SYNC}/register-client", json=body), 400)
+
+
+async def test_a_client_at_a_port_that_is_left_out_is_not_called(
+    registry_settings: RegistrySettings, client_url: str
+) -> None:
+    """The sentence names the setting."""
+    narrow = registry_settings.model_copy(update={"pull_sync_ports": (range(80, 81),)})
+    async with running(narrow) as http:
+        answer = await http.post(f"{PULL_SYNC}/register-client", json=registration(client_url))
+        assert "PULL_SYNC_PORTS" in assert_refused(answer, 400)
 
 
 async def test_a_since_that_is_no_time_is_refused(

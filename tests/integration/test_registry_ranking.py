@@ -18,11 +18,11 @@ from dev.database import Database
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
 from services.registry.app import build_app
-from services.registry.captures import visible
 from services.registry.settings import RegistrySettings
 from shared.database import make_pool
 from shared.messages import PulledCapture
 from shared.sql import load_queries
+from shared.untrusted_text import visible
 
 RANKING: Final = "/api/v1/ranking"
 USERS: Final = f"{RANKING}/users"

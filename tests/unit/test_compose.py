@@ -160,7 +160,7 @@ def test_the_roles_that_postgres_is_told_to_make_are_there() -> None:
 
 
 def test_no_env_file_is_needed(compose_text: str) -> None:
-    """Each variable has a default."""
+    """Each variable has a default, if only an empty one."""
     found = list(_INTERPOLATION.finditer(compose_text))
     assert found
     assert [match["name"] for match in found if match["default"] is None] == []

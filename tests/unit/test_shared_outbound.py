@@ -1,4 +1,4 @@
-"""The outbound policy: which resolved addresses may be called, as a table."""
+"""The outbound policy: which resolved addresses, ports and URLs may be called, as tables."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import socket
 from typing import Final
 
 import pytest
+from yarl import URL
 
 from shared.outbound import Network, OutboundPolicy
+from shared.outbound_policy import USUAL_PORTS, ForbiddenUrlError
 
 EVERYTHING: Final = OutboundPolicy(frozenset({"public", "private", "loopback"}))
 
@@ -46,6 +48,7 @@ NEVER: Final = (
     "239.255.255.255",
     "ff02::1",
     "0.0.0.0",
+    "0.1.2.3",
     "::",
     "240.0.0.1",
     "255.255.255.255",
@@ -56,6 +59,7 @@ NEVER: Final = (
     "2001:0:4136:e378:8000:63bf:5601:5601",
     "64:ff9b::169.254.169.254",
     "64:ff9b:1::a9fe:a9fe",
+    "::ffff:0:169.254.169.254",
     "::169.254.169.254",
     "::127.0.0.1",
 )
@@ -75,9 +79,26 @@ def test_some_addresses_are_never_called(address: str) -> None:
     assert not EVERYTHING.permits(address)
 
 
-@pytest.mark.parametrize("address", ["fd00:ec2::254", "100.100.100.200", "192.0.0.192", "168.63.129.16"])
+METADATA: Final = {
+    "AWS, ECS": "169.254.170.2",
+    "AWS, EKS": "fd00:ec2::23",
+    "AWS, IPv6": "fd00:ec2::254",
+    "Alibaba": "100.100.100.200",
+    "Azure": "168.63.129.16",
+    "Google, IPv6": "fd20:ce::254",
+    "Linode, IPv6": "fd00:a9fe:a9fe::1",
+    "Oracle": "192.0.0.192",
+    "Oracle, IPv6": "fd00:c1::a9fe:a9fe",
+    "Scaleway": "169.254.42.42",
+    "Scaleway, IPv6": "fd00:42::42",
+    "inside NAT64": "64:ff9b::6464:64c8",
+    "mapped": "::ffff:168.63.129.16",
+}
+
+
+@pytest.mark.parametrize("address", METADATA.values(), ids=METADATA)
 def test_no_clouds_metadata_service_is_called(address: str) -> None:
-    """Those of AWS over IPv6, Alibaba, Oracle and Azure."""
+    """Whatever the setting says: who reads it gets the credentials of this machine."""
     assert not EVERYTHING.permits(address)
 
 
@@ -95,3 +116,52 @@ def test_a_socket_is_made_only_for_a_permitted_address() -> None:
     with pytest.raises(PermissionError) as caught:
         loopback.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("10.0.0.1", 80)))
     assert caught.value.errno == errno.EACCES
+
+
+@pytest.mark.parametrize("port", [80, 443, 1_024, 3_001, 8_080, 65_535])
+def test_usual_ports_may_be_called(port: int) -> None:
+    """Those of HTTP, and those that anybody may listen on."""
+    assert EVERYTHING.permits_port(port)
+
+
+@pytest.mark.parametrize("port", [0, 1, 22, 25, 53, 79, 81, 110, 389, 442, 444, 445, 1_023, 65_536])
+def test_odd_ports_are_not_called(port: int) -> None:
+    """Neither by a URL nor by a socket: what listens there is no client, and may take HTTP for commands."""
+    assert not EVERYTHING.permits_port(port)
+    with pytest.raises(PermissionError, match=f"its port {port} may not be called; see PULL_SYNC_PORTS"):
+        EVERYTHING.open_socket((socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port)))
+
+
+def test_ports_are_a_setting() -> None:
+    """A server of one's own can be left out."""
+    policy = OutboundPolicy(frozenset({"loopback"}), ports=(range(1_024, 5_432), range(5_433, 65_536)))
+    assert (policy.permits_port(5_431), policy.permits_port(5_432), policy.permits_port(80)) == (True, False, False)
+    assert EVERYTHING.ports == USUAL_PORTS
+
+
+FORBIDDEN_URLS: Final = {
+    "credentials": ("http://user:secret@8.8.8.8/", "user name"),
+    "user name": ("http://user@8.8.8.8/", "user name"),
+    "password": ("http://:secret@8.8.8.8/", "user name"),
+    "ftp": ("ftp://8.8.8.8/", "http"),
+    "file": ("file:///etc/passwd", "http"),
+    "gopher": ("gopher://8.8.8.8:6379/_FLUSHALL", "http"),
+    "websocket": ("ws://8.8.8.8/", "http"),
+    "data": ("data:text/plain,x", "http"),
+    "no scheme": ("//8.8.8.8/", "http"),
+    "odd port": ("http://8.8.8.8:25/", "port 25"),
+    "port 0": ("http://8.8.8.8:0/", "port 0"),
+}
+
+
+@pytest.mark.parametrize(("url", "reason"), FORBIDDEN_URLS.values(), ids=FORBIDDEN_URLS)
+def test_a_forbidden_url_is_told(url: str, reason: str) -> None:
+    """Before its name is looked up."""
+    with pytest.raises(ForbiddenUrlError, match=reason):
+        EVERYTHING.check(URL(url))
+
+
+@pytest.mark.parametrize("url", ["http://8.8.8.8", "https://client.example/a@b", "http://[::1]:3001/x?limit=1"])
+def test_other_urls_may_be_called(url: str) -> None:
+    """By the ports of their schemes, too; where they lead to is another question."""
+    EVERYTHING.check(URL(url))

@@ -9,6 +9,7 @@ import pytest
 
 from services.ingest.settings import IngestSettings
 from services.puller.settings import PullerSettings
+from services.registry.settings import RegistrySettings
 from shared.settings import ServiceSettings, load_settings
 
 SERVICES: list[type[ServiceSettings]] = [PullerSettings, IngestSettings]
@@ -35,6 +36,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {
         "BACKEND_URL": "http://registry:8000/",
         "PULL_SYNC_NETWORKS": " public, loopback,",
+        "PULL_SYNC_PORTS": " 80, 1024 - 65535,",
         "PULL_SYNC_TIMEOUT": "2.5",
         "LOG_LEVEL": "DEBUG",
     }.items():
@@ -42,6 +44,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(PullerSettings)
     assert settings.backend_url == "http://registry:8000"
     assert settings.pull_sync_networks == {"public", "loopback"}
+    assert settings.pull_sync_ports == (range(80, 81), range(1_024, 65_536))
     assert (settings.pull_sync_timeout, settings.log_level) == (2.5, "debug")
 
 
@@ -65,6 +68,16 @@ BAD = [
     ("PULL_SYNC_CONCURRENCY", "0"),
     ("PULL_SYNC_BODY_LIMIT_BYTES", "1"),
     ("PULL_SYNC_NETWORKS", "internet"),
+    ("PULL_SYNC_PORTS", "http"),
+    ("PULL_SYNC_PORTS", "0"),
+    ("PULL_SYNC_PORTS", "80,65536"),
+    ("PULL_SYNC_PORTS", "443-80"),
+    ("PULL_SYNC_PORTS", "80-"),
+    ("PULL_SYNC_PORTS", "\u0668\u0660"),
+    ("PULL_SYNC_PORTS", ","),
+    ("PULL_SYNC_CA_FILE", "no/such/file.pem"),
+    ("PULL_SYNC_CA_FILE", "/dev/null"),
+    ("PULL_SYNC_CA_FILE", "/"),
     ("LOG_LEVEL", "loud"),
 ]
 
@@ -121,3 +134,19 @@ def test_some_network_must_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PULL_SYNC_NETWORKS", "")
     with pytest.raises(SystemExit):
         load_settings(PullerSettings)
+
+
+def test_an_empty_ca_file_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As docker compose hands over what is not set."""
+    monkeypatch.setenv("PULL_SYNC_CA_FILE", "")
+    assert load_settings(PullerSettings).pull_sync_ca_file is None
+
+
+@pytest.mark.parametrize("settings", [RegistrySettings, PullerSettings, IngestSettings])
+def test_whoever_calls_clients_keeps_the_same_rules(settings: type[ServiceSettings]) -> None:
+    """Registry, puller and ingest agree on where clients may live, by default as by what can be set."""
+    rules = {"pull_sync_networks", "pull_sync_ports", "pull_sync_ca_file"}
+    assert rules <= set(settings.model_fields)
+    assert {name: settings.model_fields[name].default for name in rules} == {
+        name: PullerSettings.model_fields[name].default for name in rules
+    }
