@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 import structlog
 
-from services.client.backend import backoff_s, failure, member, refusal
+from services.client.backend import backoff_s, failure, member, refusal, retry_after_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 REGISTER_PATH: Final = "/api/v1/pull-sync/register-client"
 RECORD_PATH: Final = "/api/v1/pull-sync/clients"
 _REMIND_AFTER_S: Final = 600.0
+_LONGEST_WAIT_S: Final = 3_600.0
 
 log = structlog.get_logger()
 
@@ -96,7 +97,14 @@ class Registrar:
             self.registered.set()
             return self._check_s
         pause_s = self._failed(refusal(response))
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            return self._wait_s(response)
         return self._check_s if response.is_client_error else pause_s
+
+    def _wait_s(self, response: httpx.Response) -> float:
+        """As long as the registry asks for, and up to half as long again: others behind this address wait, too."""
+        asked_s = retry_after_s(response, default_s=self._check_s, most_s=_LONGEST_WAIT_S)
+        return asked_s * self._random.uniform(1.0, 1.5)
 
     def _failed(self, reason: str) -> float:
         """Tell the first failure, another one, and the same one only after a long while."""

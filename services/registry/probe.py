@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
+import structlog
 from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
 from shared.client_protocol import HEALTH_PATH, Health
+from shared.messages import Reason
 from shared.outbound import ClientCallError, ClientHttp
+
+_INSTEAD: Final[Mapping[Reason, str]] = {
+    Reason.CONNECT: "it can't be connected to from here; does it listen there?",
+    Reason.FORBIDDEN_ADDRESS: "its address is in a network that this registry does not call",
+}
+"""What is told where an error's own text may name addresses of our networks: whoever registers must not map them."""
+
+log = structlog.get_logger()
 
 
 class ClientProbe:
@@ -19,13 +32,15 @@ class ClientProbe:
         """Return when the client at `client_url` is healthy and speaks for `user_id`.
 
         Raises:
-            RefusedError: it is not; the text says what it did.
+            RefusedError: it is not; the text says what it did, without the addresses that its name led to.
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
                 health = Health.model_validate_json(body)
         except ClientCallError as error:
-            message = f"The client at {client_url} did not answer {HEALTH_PATH}: {error.reason}: {error}."
+            log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
+            said = _INSTEAD.get(error.reason, str(error))
+            message = f"The client at {client_url} did not answer {HEALTH_PATH}: {error.reason}: {said}."
             raise RefusedError(message) from error
         except ValidationError as error:
             message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."

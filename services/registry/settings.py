@@ -2,11 +2,50 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from ipaddress import ip_network
+from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
 
+from services.registry.rate_limits import rates_of
 from shared.settings import DatabaseUrl, Networks, Port, RabbitMQUrl, Seconds, ServiceSettings
+
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@*,]+")
+
+
+def _listed(value: object) -> object:
+    """`"a, b"` as two, and `none` as none; anything but a string is left to the validation."""
+    if not isinstance(value, str):
+        return value
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    return () if parts == ("none",) else parts
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        message = "must name origins such as https://dashboard.example, with commas between them; * is not taken"
+        raise ValueError(message)
+    return value.lower()
+
+
+def _proxy(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        message = "must be addresses or networks such as 10.0.0.5 or 172.18.0.0/16, with commas between them"
+        raise ValueError(message) from error
+
+
+def _rate(value: str) -> str:
+    rates_of(value)
+    return value
+
+
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, BeforeValidator(_listed)]
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class RegistrySettings(ServiceSettings):
@@ -16,6 +55,16 @@ class RegistrySettings(ServiceSettings):
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
     registry_host: str = "127.0.0.1"
     registry_port: Port = 8000
+    registry_connections: Annotated[int, Field(ge=1)] = 8_192
+    """Most connections at once."""
+    registry_proxies: Proxies = ()
+    """Addresses and networks of proxies, of which it is believed for whom they call."""
+    registry_cors_origins: Origins = ()
+    """Web origins whose pages may call the API."""
+    registry_limit_registrations: Rate = "10000/minute;30000/hour"
+    """Most registrations from one address, by each registry; 0 for no limit."""
+    registry_limit_syncs: Rate = "60/minute"
+    """Most syncs on demand from one address, by each registry; 0 for no limit."""
 
     pull_sync_interval: Annotated[int, Field(ge=5, le=86_400)] = 30
     """Seconds between two pulls of a client, until an operator sets another interval."""

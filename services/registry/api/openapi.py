@@ -20,6 +20,7 @@ from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
+    BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
     InternalError,
@@ -38,8 +39,18 @@ Times are ISO 8601 in UTC. Lists that come in pages name the next one in the hea
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _NOTHING: Final = Documented()
 _INVALID: Final = str(InvalidRequestError.status)
-_RETRY_AFTER: Final = {
-    "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 0}}
+_LATER: Final = {
+    "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 0}},
+    "RateLimit-Policy": {
+        "description": "What is allowed, by draft-ietf-httpapi-ratelimit-headers: `q` requests in `w` seconds.",
+        "schema": {"type": "string"},
+        "example": '"syncs-60s";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of that: `r` requests for the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"syncs-60s";r=0;t=42',
+    },
 }
 
 Json = dict[str, Any]
@@ -136,6 +147,7 @@ def _kinds(operation: Json) -> Iterator[type[RegistryError]]:
         yield InvalidRequestError
     if "requestBody" in operation:
         yield MalformedBodyError
+        yield BodyTooSlowError
         yield BodyTooLargeError
     if WITHOUT_DATABASE.isdisjoint(operation["tags"]):
         yield DatabaseAwayError
@@ -163,7 +175,7 @@ def _response(kinds: list[type[RegistryError]]) -> Json:
         },
     }
     if any(kind.status == 429 for kind in kinds):  # noqa: PLR2004 - the one that says when
-        response["headers"] = _RETRY_AFTER
+        response["headers"] = _LATER
     return response
 
 
