@@ -11,7 +11,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
@@ -22,6 +22,7 @@ import uvloop
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from shared.bounded_http import bounded_http
 from shared.errors import StartupError
 
 _STOP_WITHIN_S: Final = 3
@@ -29,6 +30,8 @@ _STOP_WITHIN_S: Final = 3
 _END_WITHIN_S: Final = 11.0
 """From the last request to the end of the process. What is in hand by then goes back, as after a crash."""
 _BACKLOG: Final = 2048
+_CONNECTIONS: Final = 256
+"""For services that few call: orchestrators, the app beside a client, a puller."""
 _GC_AFTER: Final = 50_000
 """Objects made until cycles are looked for: a batch is thousands of objects, and none of ours is in a cycle."""
 _HEADERS: Final = [("x-content-type-options", "nosniff")]
@@ -48,10 +51,20 @@ class App(Protocol):
         """Serve one request."""
 
 
-def run(build: Callable[[], App], *, host: str, port: int, variable: str) -> NoReturn:
+def run(
+    build: Callable[[], App],
+    *,
+    host: str,
+    port: int,
+    variable: str,
+    connections: int = _CONNECTIONS,
+    proxies: Sequence[str] = (),
+) -> NoReturn:
     """Listen, build the app, serve it until SIGTERM or SIGINT, and exit: 0, or 1 when it can't start.
 
     `variable` is the setting of the port, named when the port is taken. The socket listens before the lifespan begins.
+    `connections` is how many there may be at once; what else is bounded is in `shared.bounded_http`. Only of `proxies`,
+    addresses or networks, it is believed for whom they call (`X-Forwarded-For`, `X-Forwarded-Proto`).
     """
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _leave)
@@ -59,14 +72,16 @@ def run(build: Callable[[], App], *, host: str, port: int, variable: str) -> NoR
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         with _listen(host, port, variable) as listener:
-            uvloop.run(_serve(build, listener))
+            uvloop.run(_serve(build, listener, bounded_http(connections=connections), proxies))
     except StartupError as error:
         log.error("cannot_start", reason=str(error))
         sys.exit(1)
     sys.exit(0)
 
 
-async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
+async def _serve(
+    build: Callable[[], App], listener: socket.socket, http: type[asyncio.Protocol], proxies: Sequence[str]
+) -> None:
     """The lifespan is entered here and not by uvicorn, which would log a trace when it fails."""
     app = build()
     gc.freeze()  # what is there now stays
@@ -74,11 +89,15 @@ async def _serve(build: Callable[[], App], listener: socket.socket) -> None:
     quiet = QuietEnd(app)
     config = uvicorn.Config(
         quiet,
+        http=http,
         lifespan="off",
         log_config=None,
         access_log=False,
         ws="none",
         headers=_HEADERS,
+        server_header=False,
+        proxy_headers=bool(proxies),
+        forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=_STOP_WITHIN_S,
     )
     async with app.router.lifespan_context(app):

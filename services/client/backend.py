@@ -31,6 +31,15 @@ def failure(error: Exception) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
+def retry_after_s(response: httpx.Response, *, default_s: float, most_s: float) -> float:
+    """What `Retry-After` asks for, up to `most_s`; a moment instead of seconds, or nonsense, counts as the default."""
+    try:
+        asked_s = float(response.headers.get("retry-after", default_s))
+    except ValueError:
+        return default_s
+    return min(max(0.0, asked_s), most_s)
+
+
 def member(response: httpx.Response, name: str) -> str | None:
     """That member of the answer's JSON object; None when there is none, or when it is no text."""
     try:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _BODY_TIMEOUT_S: Final = 10.0
 _SHOWN_CHARS: Final = 40
+MOST_IDS: Final = 1_000_000
+"""In one acknowledgement: more than there is room for as long as ids are like the original's."""
 _EXPECTED: Final = {
     "pokemon_id": "an integer from 1 to 2147483647",
     "pokemon_name": "Unicode text of at most 255 characters without NUL",
@@ -58,13 +60,15 @@ def as_capture_ids(body: dict[str, object]) -> list[str]:
     """The body of `acknowledge`.
 
     Raises:
-        RequestError: 400, there is no list of strings.
+        RequestError: 400, there is no list of strings, or it is too long.
     """
     if "capture_ids" not in body:
         raise RequestError(400, "capture_ids is missing; a list of strings is expected.")
     given = body["capture_ids"]
     if not isinstance(given, list):
         raise RequestError(400, f"capture_ids is {_show(given)}, but a list of strings is expected.")
+    if len(given) > MOST_IDS:
+        raise RequestError(400, f"capture_ids has {len(given)} strings, but at most {MOST_IDS} are expected.")
     for item in given:
         if not isinstance(item, str):
             raise RequestError(400, f"capture_ids contains {_show(item)}, but a list of strings is expected.")

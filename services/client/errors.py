@@ -76,6 +76,7 @@ def install_error_handlers(app: FastAPI) -> None:
     app.exception_handler(StoreUnavailableError)(_unavailable)
     app.exception_handler(RequestValidationError)(_bad_query)
     app.exception_handler(HTTPException)(_http_error)
+    app.exception_handler(Exception)(_broken)
 
 
 async def _refused(_request: Request, error: RequestError) -> JSONResponse:
@@ -89,6 +90,11 @@ async def _unavailable(request: Request, error: StoreUnavailableError) -> JSONRe
     log.error("database_unavailable", path=request.url.path, reason=str(error))
     sentence = f"The client's database can't be used ({error}), so nothing was accepted or changed; try again later."
     return JSONResponse({"error": sentence}, status_code=503)
+
+
+async def _broken(_request: Request, _error: Exception) -> JSONResponse:
+    """Starlette logs the trace; what happened is none of the caller's business."""
+    return JSONResponse({"error": "Something went wrong here, and was logged."}, status_code=500)
 
 
 async def _bad_query(_request: Request, error: RequestValidationError) -> JSONResponse:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import httpx
 import structlog
 
-from services.client.backend import BACKOFF_CAP_S, backoff_s, failure, refusal
+from services.client.backend import BACKOFF_CAP_S, backoff_s, failure, refusal, retry_after_s
 from shared.tokens import authorization
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Nudger:
         if self._failures:
             log.info("nudged_again", after_failures=self._failures)
         self._failures = 0
-        return 0.0 if response.is_success else _retry_after_s(response)
+        return 0.0 if response.is_success else _wait_s(response)
 
     def _refused(self, response: httpx.Response) -> float:
         if not response.is_client_error:
@@ -104,10 +104,6 @@ def nudge_url(backend_url: str, user_id: str) -> str:
     return f"{backend_url}{NUDGE_PATH}/{quote(user_id, safe='')}"
 
 
-def _retry_after_s(response: httpx.Response) -> float:
-    """The registry's spacing, which is in seconds; a moment instead, or nonsense, counts as the default."""
-    try:
-        asked_s = float(response.headers.get("retry-after", _SPACING_S))
-    except ValueError:
-        return _SPACING_S
-    return min(max(0.0, asked_s), BACKOFF_CAP_S)
+def _wait_s(response: httpx.Response) -> float:
+    """The registry's spacing."""
+    return retry_after_s(response, default_s=_SPACING_S, most_s=BACKOFF_CAP_S)

@@ -14,7 +14,7 @@ import structlog
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
-from services.client.backend import backoff_s, failure, member, refusal
+from services.client.backend import backoff_s, failure, member, refusal, retry_after_s
 from services.client.errors import StoreUnavailableError
 from services.client.pull_access import PullAccess, Tokens
 from shared.tokens import authorization
@@ -31,6 +31,7 @@ _REMIND_AFTER_S: Final = 600.0
 _BLIND_S: Final = 1_800.0
 """A client that may not see its own record registers again after about so long."""
 _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)
+_LONGEST_WAIT_S: Final = 3_600.0
 
 log = structlog.get_logger()
 
@@ -140,6 +141,8 @@ class Registrar:
             self.registered.set()
             return self._check_s
         pause_s = self._failed(refusal(response))
+        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
+            return self._wait_s(response)
         return self._check_s if response.is_client_error else pause_s
 
     async def _ask_to_register(self) -> httpx.Response:
@@ -166,6 +169,11 @@ class Registrar:
             await self._pull_access.keep(Tokens(for_pulls=for_pulls, for_registry=for_registry))
         elif "pull_token" in answer:
             await self._pull_access.open()
+
+    def _wait_s(self, response: httpx.Response) -> float:
+        """As long as the registry asks for, and up to half as long again: others behind this address wait, too."""
+        asked_s = retry_after_s(response, default_s=self._check_s, most_s=_LONGEST_WAIT_S)
+        return asked_s * self._random.uniform(1.0, 1.5)
 
     def _failed(self, reason: str) -> float:
         """Tell the first failure, another one, and the same one only after a long while."""

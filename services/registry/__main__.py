@@ -12,5 +12,10 @@ if __name__ == "__main__":
     settings = load_settings(RegistrySettings)
     configure_logging("registry", settings.log_level)
     run(
-        partial(build_app, settings), host=settings.registry_host, port=settings.registry_port, variable="REGISTRY_PORT"
+        partial(build_app, settings),
+        host=settings.registry_host,
+        port=settings.registry_port,
+        variable="REGISTRY_PORT",
+        connections=settings.registry_connections,
+        proxies=settings.registry_proxies,
     )

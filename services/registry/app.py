@@ -11,12 +11,14 @@ from pathlib import Path
 
 import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
 
 from services.registry.access import Access, require_guard
 from services.registry.api.answers import NoMarkup
 from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import install_error_handlers
+from services.registry.api.rate_limits import REGISTRATION_PATHS, SYNC_PATHS, RateLimits
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
@@ -27,6 +29,7 @@ from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
 from services.registry.quarantine import Quarantine
+from services.registry.rate_limits import RateLimiter, rates_of
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.dead_letters import DeadLetterRoutes
@@ -116,7 +119,24 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     for router in _routers(settings, servers, work, access=access, clients=clients):
         app.include_router(router, dependencies=[Depends(guard.check)])
     app.add_middleware(NoMarkup)
+    _limit(app, settings)
     return describe(app)
+
+
+def _limit(app: FastAPI, settings: RegistrySettings) -> None:
+    """What stands before the routes; the last that is added meets a request first."""
+    registrations = RateLimiter(name="registrations", rates=rates_of(settings.registry_limit_registrations))
+    syncs = RateLimiter(name="syncs", rates=rates_of(settings.registry_limit_syncs))
+    limiters = {**dict.fromkeys(REGISTRATION_PATHS, registrations), **dict.fromkeys(SYNC_PATHS, syncs)}
+    app.add_middleware(RateLimits, limiters=limiters)
+    if settings.registry_cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.registry_cors_origins,
+            allow_methods=("GET", "POST", "PATCH", "DELETE"),
+            allow_headers=("authorization", "content-type", "if-none-match", "last-event-id"),
+            expose_headers=("etag", "link", "ratelimit", "ratelimit-policy", "retry-after"),
+        )
 
 
 def _servers(settings: RegistrySettings) -> _Servers:

@@ -7,6 +7,7 @@ one sentence, fit for a caller: what is wrong and what to do.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,18 @@ class InvalidField:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quota:
+    """How often something may be done in a window, and what is left of that for a caller."""
+
+    name: str
+    limit: int
+    window_s: int
+    remaining: int
+    reset_s: float
+    """Seconds until there is more."""
+
+
 class RegistryError(Exception):
     """Base of the registry's errors. A subclass sets `status`, and the rest only where its name says too little."""
 
@@ -33,6 +46,8 @@ class RegistryError(Exception):
     """What HTTP asks to be sent with it."""
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed, where that is known; sent as `Retry-After`."""
+    quotas: tuple[Quota, ...] = ()
+    """Those that the caller has used up, or not yet; sent as `RateLimit-Policy` and `RateLimit`."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         """Name the kind of problem: `UnknownClientError` is `unknown-client`, "Unknown client"."""
@@ -93,6 +108,28 @@ class BodyTooLargeError(RefusedError):
         super().__init__(f"The body is larger than {limit_bytes} bytes.")
 
 
+class BodyTooSlowError(RefusedError):
+    """The body did not arrive in time."""
+
+    status = 408
+
+    def __init__(self, within_s: float) -> None:
+        """Not within `within_s` seconds."""
+        super().__init__(f"The body did not arrive within {within_s:.0f} s; send it again.")
+
+
+class TooManyRequestsError(RefusedError):
+    """The caller asked for this too often."""
+
+    status = 429
+
+    def __init__(self, quotas: tuple[Quota, ...], *, again_in_s: float) -> None:
+        """For a caller with these quotas, who may come again in `again_in_s` seconds."""
+        super().__init__(f"Too many such requests came from this address; try again in {math.ceil(again_in_s)} s.")
+        self.quotas = quotas
+        self.retry_after_s = again_in_s
+
+
 class UnknownPathError(RefusedError):
     """Nothing is served there."""
 
@@ -141,6 +178,16 @@ class DatabaseAwayError(UnavailableError):
     def __init__(self) -> None:
         """Whatever the reason, which is in the log."""
         super().__init__("The database is not available; try again soon.")
+
+
+class TooManyStreamsError(UnavailableError):
+    """As many runs are followed as this registry serves at once."""
+
+    retry_after_s = 5.0
+
+    def __init__(self) -> None:
+        """Whichever run it is."""
+        super().__init__("Too many runs are being followed; ask for the run's progress instead, or try again soon.")
 
 
 class CapturesNotReadyError(UnavailableError):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import asyncpg
 
-from services.registry.errors import RefusedError, UnknownClientError
+from services.registry.errors import Quota, RefusedError, UnknownClientError
 
 
 class NotPulledError(RefusedError):
@@ -22,10 +23,11 @@ class NudgedTooOftenError(RefusedError):
 
     status = 429
 
-    def __init__(self, user_id: str, *, due_in_s: float) -> None:
+    def __init__(self, user_id: str, *, due_in_s: float, quota: Quota) -> None:
         """For the client of `user_id`, whose booked pull begins in `due_in_s` seconds."""
         super().__init__(f"The client of {user_id!r} is due in {due_in_s:.1f} s already; there is nothing to repeat.")
         self.retry_after_s = due_in_s
+        self.quotas = (quota,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,4 +67,10 @@ class Nudges:
         if not row["running"]:
             message = "The scheduler is stopped; clients are pulled when an operator starts it."
             raise NotPulledError(message)
-        raise NudgedTooOftenError(user_id, due_in_s=max(0.0, row["due_in_s"]))
+        due_in_s = max(0.0, row["due_in_s"])
+        raise NudgedTooOftenError(user_id, due_in_s=due_in_s, quota=self._used_up(due_in_s))
+
+    def _used_up(self, due_in_s: float) -> Quota:
+        """A burst is what the spacing gives in so many seconds."""
+        window_s = math.ceil(self._burst * self._spacing.total_seconds())
+        return Quota(name="nudges", limit=self._burst, window_s=window_s, remaining=0, reset_s=due_in_s)

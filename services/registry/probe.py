@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import structlog
 from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
 from shared.client_protocol import HEALTH_PATH, Health
 from shared.messages import Reason
 from shared.outbound import ClientCallError, ClientHttp
+
+log = structlog.get_logger()
 
 
 class ClientProbe:
@@ -20,12 +23,13 @@ class ClientProbe:
         """Return when the client at `client_url` is healthy and speaks for `user_id`.
 
         Raises:
-            RefusedError: it is not; the text says what it did.
+            RefusedError: it is not; the text says what it did, without the addresses that its name led to.
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
                 health = Health.model_validate_json(body)
         except ClientCallError as error:
+            log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
             what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"
             message = f"The client at {client_url} {what}: {error.reason}: {error}."
             raise RefusedError(message) from error

@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import re
+from ipaddress import ip_network
+from typing import Annotated, Final
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from services.registry.operator_tokens import OperatorTokens
+from services.registry.rate_limits import rates_of
 from shared.outbound_policy import USUAL_PORTS
 from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+
+_ORIGIN: Final = re.compile(r"https?://[^\s/?#@*,]+")
+
+
+def _listed(value: object) -> object:
+    """`"a, b"` as two, and `none` as none; anything but a string is left to the validation."""
+    if not isinstance(value, str):
+        return value
+    parts = tuple(part.strip() for part in value.split(",") if part.strip())
+    return () if parts == ("none",) else parts
+
+
+def _origin(value: str) -> str:
+    if not _ORIGIN.fullmatch(value):
+        message = "must name origins such as https://dashboard.example, with commas between them; * is not taken"
+        raise ValueError(message)
+    return value.lower()
+
+
+def _proxy(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError as error:
+        message = "must be addresses or networks such as 10.0.0.5 or 172.18.0.0/16, with commas between them"
+        raise ValueError(message) from error
+
+
+def _rate(value: str) -> str:
+    rates_of(value)
+    return value
+
+
+Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, BeforeValidator(_listed)]
+Rate = Annotated[str, AfterValidator(_rate)]
 
 
 class RegistrySettings(ServiceSettings):
@@ -28,6 +67,16 @@ class RegistrySettings(ServiceSettings):
     """Clients' tokens are made by the first of them, and those by the others still recognised; empty for no tokens."""
     registry_anonymous: bool = False
     """Whether it may be reached from elsewhere without operators' tokens."""
+    registry_connections: Annotated[int, Field(ge=1)] = 8_192
+    """Most connections at once."""
+    registry_proxies: Proxies = ()
+    """Addresses and networks of proxies, of which it is believed for whom they call."""
+    registry_cors_origins: Origins = ()
+    """Web origins whose pages may call the API."""
+    registry_limit_registrations: Rate = "10000/minute;30000/hour"
+    """Most registrations from one address, by each registry; 0 for no limit."""
+    registry_limit_syncs: Rate = "60/minute"
+    """Most syncs on demand from one address, by each registry; 0 for no limit."""
 
     pull_sync_interval: Annotated[int, Field(ge=5, le=86_400)] = 30
     """Seconds between two pulls of a client, until an operator sets another interval."""

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.client import bodies
 from services.client.app import build_app
 from services.client.settings import ClientSettings
 from shared.client_protocol import AllCaptures, Capture, Health, Stats, SyncData
@@ -223,6 +224,35 @@ async def test_acknowledging_all_of_a_large_reply_at_once(http: httpx.AsyncClien
     response = await http.post("/api/client/acknowledge", json={"capture_ids": ids})
     assert response.json()["count"] == 50_001
     assert (await http.get("/api/client/stats")).json()["pending_sync"] == 0
+
+
+async def test_an_acknowledgement_of_too_many_is_refused(
+    http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any of it is done."""
+    monkeypatch.setattr(bodies, "MOST_IDS", 2)
+    capture = await add(http)
+    body = {"capture_ids": ["1", "2", capture["capture_id"]]}
+    assert_refused(await http.post("/api/client/acknowledge", json=body), 400, "at most 2", "expected")
+    assert (await http.get("/api/client/stats")).json()["pending_sync"] == 1
+    body["capture_ids"] = body["capture_ids"][1:]
+    assert (await http.post("/api/client/acknowledge", json=body)).json()["count"] == 2
+
+
+async def test_an_error_of_ours_tells_nothing_of_itself(client_settings: ClientSettings) -> None:
+    """No trace, no path: one sentence, as everywhere."""
+    app = build_app(client_settings)
+
+    @app.get("/broken")
+    async def broken() -> None:
+        message = f"secret {client_settings.client_database}"
+        raise ZeroDivisionError(message)
+
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://client") as http:
+        response = await http.get("/broken")
+    assert_refused(response, 500, "was logged")
+    assert "secret" not in response.text
 
 
 async def test_stats(http: httpx.AsyncClient) -> None:

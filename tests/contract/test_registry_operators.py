@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from services.registry.app import build_app
+from services.registry.routes import runs as run_routes
 from services.registry.settings import RegistrySettings
 from shared.messages import PullTarget
 from tests.registry_parts import Database, Registry, failed, outcome, registry_over
@@ -49,6 +50,7 @@ def registry_settings(database: Database, broker_url: str) -> RegistrySettings:
         rabbitmq_url=broker_url,
         pull_sync_nudge_spacing=60.0,
         pull_sync_nudge_burst=1,
+        registry_limit_syncs="0",
     )
 
 
@@ -256,6 +258,27 @@ async def test_an_unknown_run_is_refused_before_the_stream_begins(http: httpx.As
     assert_problem(await http.get("runs/nonsense/events"), 422, "invalid-request")
 
 
+async def test_streams_are_as_many_as_there_may_be(
+    http: httpx.AsyncClient, parts: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each asks the database for as long as it lasts; one more is told to come again, and may when one has ended."""
+    monkeypatch.setattr(run_routes, "MOST_STREAMS", 2)
+    await parts.register("ash")
+    path = f"runs/{await start(http)}/events"
+    async with http.stream("GET", path) as first, http.stream("GET", path) as second:
+        lines = [stream.aiter_lines() for stream in (first, second)]  # a stream ends with what reads it
+        assert [await anext(each) for each in lines] == ["event: progress"] * 2
+        refused = await http.get(path)
+        assert_problem(refused, 503, "too-many-streams")
+        assert refused.headers["retry-after"] == "5"
+
+    async def taken() -> bool:
+        async with http.stream("GET", path) as stream:
+            return stream.status_code == 200
+
+    await eventually(taken)
+
+
 async def test_who_goes_away_from_a_stream_leaves_nothing_behind(http: httpx.AsyncClient, parts: Registry) -> None:
     """No task goes on asking the database for somebody who does not listen."""
     await parts.register("ash")
@@ -375,7 +398,7 @@ async def test_any_client_can_be_changed_and_nudged(http: httpx.AsyncClient, par
         assert answer.status_code == 202
     other = (await http.get("clients/other")).json()
     assert (other["sync_interval_s"], other["state"]) == (None, "active")
-    for path in ("nobody", "a%00b", "%ED%A0%80", path_of("x" * 3_000)):
+    for path in ("nobody", "a%00b", "%ED%A0%80", "x" * 255):
         assert_problem(await http.patch(f"clients/{path}", json={}), 404, "unknown-client")
         assert_problem(await http.post(f"nudge/{path}"), 404, "unknown-client")
 
@@ -432,6 +455,8 @@ async def test_nudges_are_spaced(http: httpx.AsyncClient, parts: Registry) -> No
     refused = await http.post("nudge/ash")
     assert_problem(refused, 429, "nudged-too-often")
     assert 1 <= int(refused.headers["retry-after"]) <= 60
+    assert refused.headers["ratelimit-policy"] == '"nudges";q=1;w=60'
+    assert refused.headers["ratelimit"] == f'"nudges";r=0;t={refused.headers["retry-after"]}'
     await http.post("scheduler/stop")
     assert_problem(await http.post("nudge/ash"), 409, "not-pulled")
 

@@ -133,7 +133,9 @@ async def client_url() -> AsyncIterator[str]:
 @pytest.fixture
 def registry_settings(database: Database, broker_url: str) -> RegistrySettings:
     """A registry over an empty database."""
-    return RegistrySettings(database_url=database.registry_url, rabbitmq_url=broker_url, pull_sync_timeout=5.0)
+    return RegistrySettings(
+        database_url=database.registry_url, rabbitmq_url=broker_url, pull_sync_timeout=5.0, registry_limit_syncs="0"
+    )
 
 
 @asynccontextmanager
@@ -390,7 +392,7 @@ async def test_any_user_id_can_be_looked_at_and_unregistered(
             assert_refused(await http.delete(f"{PULL_SYNC}/unregister-client/{path}"), 404)
 
 
-@pytest.mark.parametrize("path", ["nobody", "", "%00", "%FF", "%ED%A0%80", "a%00b", "x" * 5_000])
+@pytest.mark.parametrize("path", ["nobody", "", "%00", "%FF", "%ED%A0%80", "a%00b", "x" * 255])
 async def test_an_unknown_user_is_404(http: httpx.AsyncClient, client_url: str, path: str) -> None:
     """Also where no user could have that name, and no user of a similar name is taken for it."""
     similar = ["\ufffd", "\ufffd\ufffd\ufffd", "a\ufffdb", "?"]
@@ -401,6 +403,22 @@ async def test_an_unknown_user_is_404(http: httpx.AsyncClient, client_url: str, 
     assert_refused(await http.delete(f"{PULL_SYNC}/unregister-client/{path}"), 404)
     assert_refused(await http.get(f"{PULL_SYNC}/clients/{path}"), 404)
     assert sorted(await registered(http)) == sorted(similar)
+
+
+@pytest.mark.parametrize("path", ["x" * 256, "x" * 5_000, quote("ü") * 256])
+async def test_a_user_id_that_is_too_long_is_refused(http: httpx.AsyncClient, path: str) -> None:
+    """Nobody can be registered by it, and it is not repeated."""
+    for method, where in (
+        ("GET", f"{PULL_SYNC}/clients/{path}"),
+        ("PATCH", f"{PULL_SYNC}/clients/{path}"),
+        ("DELETE", f"{PULL_SYNC}/unregister-client/{path}"),
+        ("POST", f"{PULL_SYNC}/nudge/{path}"),
+        ("GET", f"/api/v1/ranking/users/{path}"),
+        ("GET", f"{PULL_SYNC}/registered-clients?after={path}"),
+    ):
+        answer = await http.request(method, where, json={} if method == "PATCH" else None)
+        assert "255" in assert_refused(answer, 422)
+        assert len(answer.text) < 500
 
 
 async def test_unregister(http: httpx.AsyncClient, client_url: str) -> None:

@@ -216,6 +216,21 @@ async def test_a_refusal_is_told_with_its_detail_and_retried_slowly(
     assert "loc" in logged[-1]["reason"]
 
 
+@pytest.mark.parametrize(
+    ("header", "least_s"), [("42", 42.0), ("0", 0.0), ("100000", 3_600.0), ("soon", CHECK_S), (None, CHECK_S)]
+)
+async def test_too_many_registrations_are_spread(
+    registrar: Registrar, registry: FakeRegistry, header: str | None, least_s: float
+) -> None:
+    """429: it waits as long as it is told, and not with all others to the same moment."""
+    registry.post = httpx.Response(429, headers={} if header is None else {"retry-after": header})
+    pauses = {await registrar.step() for _ in range(20)}
+    assert all(least_s <= pause_s <= 1.5 * least_s for pause_s in pauses)
+    assert len(pauses) == (20 if least_s else 1)
+    registry.post = httpx.Response(200, json={"message": "ok"})
+    assert await registrar.step() == CHECK_S
+
+
 async def test_a_server_error_is_retried_soon(registrar: Registrar, registry: FakeRegistry) -> None:
     """5xx counts as being away."""
     registry.post = httpx.Response(503)

@@ -154,6 +154,53 @@ def test_each_operation_tells_what_follows_from_its_shape(name: str) -> None:
         assert 404 in statuses
 
 
+def taken(schema: dict[str, Any], where: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every schema of a value within what an operation takes, and where it is."""
+    schema = resolved(schema, OPENAPI)
+    parts = [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]
+    if "items" in schema:
+        parts.append(schema["items"])
+    for name, part in schema.get("properties", {}).items():
+        yield from taken(part, f"{where}.{name}")
+    for part in parts:
+        yield from taken(part, where)
+    if "type" in schema:
+        yield where, schema
+
+
+def is_bounded(schema: dict[str, Any]) -> bool:
+    """Whether a value can't be of any size."""
+    if "enum" in schema or "const" in schema or schema.get("format") in {"uuid", "date-time"}:
+        return True
+    wanted: dict[str, tuple[set[str], ...]] = {
+        "string": ({"maxLength"},),
+        "array": ({"maxItems"},),
+        "integer": ({"minimum", "maximum"},),
+        "number": ({"minimum", "maximum"},),
+    }
+    kind = schema["type"]
+    return kind not in wanted or any(names <= set(schema) for names in wanted[kind])
+
+
+@every_operation
+def test_all_that_an_operation_takes_is_bounded(name: str) -> None:
+    """Each text, list and number of its parameters and its body."""
+    operation = OPERATIONS[name]
+    schemas = [(parameter["name"], parameter["schema"]) for parameter in operation.get("parameters", ())]
+    schemas += [("body", media["schema"]) for media in operation.get("requestBody", {}).get("content", {}).values()]
+    found = [part for where, schema in schemas for part in taken(schema, where)]
+    assert len(found) >= len(schemas)
+    assert [where for where, schema in found if not is_bounded(schema)] == []
+
+
+def test_who_may_come_again_is_told_when() -> None:
+    """Each 429 has the headers that say so."""
+    refused = {name: response for name in OPERATIONS for status, response in responses(name) if status == 429}
+    assert len(refused) == 6
+    for response in refused.values():
+        assert set(response["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
+
+
 def kinds(base: type[RegistryError]) -> Iterator[type[RegistryError]]:
     """Of the service, at any depth."""
     for kind in base.__subclasses__():

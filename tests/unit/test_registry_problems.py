@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Annotated, Any
 from uuid import uuid4
@@ -15,9 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive, Scope, Send
 
 import services.registry.app  # noqa: F401 - with it every module is imported that adds to the tree of errors
-from services.registry.api.problems import BODY_BYTES, answer, install_error_handlers
+from services.registry.api import problems
+from services.registry.api.problems import BODY_BYTES, BodyLimit, answer, install_error_handlers
 from services.registry.errors import (
     InvalidField,
     InvalidRequestError,
@@ -258,6 +261,39 @@ async def test_a_body_of_no_known_size_is_not_read_to_its_end(http: httpx.AsyncC
 
     assert (await http.post("/items", content=endless())).status_code == 413
     assert read < 2 * BODY_BYTES
+
+
+async def test_a_body_that_is_too_slow(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """408, and the connection ends with it."""
+    monkeypatch.setattr(problems, "BODY_S", 0.05)
+
+    async def slow() -> AsyncIterator[bytes]:
+        yield b"["
+        await asyncio.Event().wait()
+
+    response = await http.post("/items", content=slow())
+    assert problem(response)["type"] == "urn:pullsync:problem:body-too-slow"
+    assert (response.status_code, response.headers["connection"]) == (408, "close")
+
+
+async def test_a_slow_body_behind_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who was answered already can't be refused any more: he is as one who has gone."""
+    monkeypatch.setattr(problems, "BODY_S", 0.05)
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def slow() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def early(_scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send(await receive())
+
+    await BodyLimit(early)({"type": "http", "headers": []}, slow, send)
+    assert [message["type"] for message in sent] == ["http.response.start", "http.disconnect"]
 
 
 def test_the_first_faults_are_kept() -> None:

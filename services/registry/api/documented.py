@@ -23,6 +23,8 @@ from services.registry.errors import (
     DatabaseAwayError,
     RefusedError,
     RegistryError,
+    TooManyRequestsError,
+    TooManyStreamsError,
     UnknownClientError,
     UnknownRunError,
 )
@@ -84,7 +86,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             "capabilities": ["capture", "favorite"],
         },
         answers={200: {"message": f"Client user_1 is registered at {examples.URL}.", **examples.TOKENS}},
-        refusals=(RefusedError,),
+        refusals=(RefusedError, TooManyRequestsError),
     ),
     "clients_unregister": Documented(
         answers=_says("Client user_1 is no longer registered."), refusals=(UnknownClientError,)
@@ -105,12 +107,16 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             200: {**examples.METRICS, "clients": [examples.CLIENT], "scheduler": {"running": True, "sync_interval": 30}}
         }
     ),
-    "sync_all": Documented(request={}, answers={200: examples.RESULT, 202: examples.GOES_ON}),
-    "sync_recent": Documented(answers={200: examples.RESULT, 202: examples.GOES_ON}),
-    "sync_in_background": Documented(request={"since": examples.TIME}, answers={200: examples.STARTED}),
+    "sync_all": Documented(
+        request={}, answers={200: examples.RESULT, 202: examples.GOES_ON}, refusals=(TooManyRequestsError,)
+    ),
+    "sync_recent": Documented(answers={200: examples.RESULT, 202: examples.GOES_ON}, refusals=(TooManyRequestsError,)),
+    "sync_in_background": Documented(
+        request={"since": examples.TIME}, answers={200: examples.STARTED}, refusals=(TooManyRequestsError,)
+    ),
     "sync_complete_state": Documented(
         answers={202: {**examples.STARTED, "message": "The comparison has started."}},
-        refusals=(CompleteRunUnderWayError,),
+        refusals=(CompleteRunUnderWayError, TooManyRequestsError),
     ),
     "runs": Documented(answers={200: [examples.RUN]}),
     "runs_run": Documented(
@@ -119,7 +125,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
     "runs_clients": Documented(answers={200: [examples.RUN_CLIENT]}, refusals=(UnknownRunError,)),
     "runs_events": Documented(
         answers={200: f'event: progress\ndata: {{"run_id": "{examples.RUN_ID}", "settled": 1, "requested": 2}}\n\n'},
-        refusals=(UnknownRunError,),
+        refusals=(UnknownRunError, TooManyStreamsError),
     ),
     "runs_cancel": Documented(
         answers={200: {**examples.PROGRESS, "cancelled": 1, "state": "cancelled"}},

@@ -21,6 +21,7 @@ from services.registry.api.permissions import NEEDS, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
+    BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
     InternalError,
@@ -46,8 +47,18 @@ _REFUSALS: Final[Mapping[Need, tuple[type[RegistryError], ...]]] = {
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _NOTHING: Final = Documented()
 _INVALID: Final = str(InvalidRequestError.status)
-_RETRY_AFTER: Final = {
-    "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 0}}
+_LATER: Final = {
+    "Retry-After": {"description": "Seconds after which to try again.", "schema": {"type": "integer", "minimum": 0}},
+    "RateLimit-Policy": {
+        "description": "What is allowed, by draft-ietf-httpapi-ratelimit-headers: `q` requests in `w` seconds.",
+        "schema": {"type": "string"},
+        "example": '"syncs-60s";q=60;w=60',
+    },
+    "RateLimit": {
+        "description": "What is left of that: `r` requests for the next `t` seconds.",
+        "schema": {"type": "string"},
+        "example": '"syncs-60s";r=0;t=42',
+    },
 }
 
 Json = dict[str, Any]
@@ -149,6 +160,7 @@ def _kinds(operation: Json) -> Iterator[type[RegistryError]]:
         yield InvalidRequestError
     if "requestBody" in operation:
         yield MalformedBodyError
+        yield BodyTooSlowError
         yield BodyTooLargeError
     if WITHOUT_DATABASE.isdisjoint(operation["tags"]):
         yield DatabaseAwayError
@@ -176,7 +188,7 @@ def _response(kinds: list[type[RegistryError]]) -> Json:
         },
     }
     if any(kind.status == 429 for kind in kinds):  # noqa: PLR2004 - the one that says when
-        response["headers"] = _RETRY_AFTER
+        response["headers"] = _LATER
     return response
 
 

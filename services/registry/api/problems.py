@@ -6,8 +6,9 @@ Nothing of what was sent is repeated, but for an id in a sentence that is about 
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Final
@@ -25,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.registry.errors import (
     BodyTooLargeError,
+    BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
     InternalError,
@@ -32,6 +34,7 @@ from services.registry.errors import (
     InvalidRequestError,
     MalformedBodyError,
     MethodNotAllowedError,
+    Quota,
     RefusedError,
     RegistryError,
     UnavailableError,
@@ -42,7 +45,9 @@ from shared.logs import Seldom
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:pullsync:problem:"
-BODY_BYTES: Final = 1024 * 1024
+BODY_BYTES: Final = 256 * 1024
+"""The largest request of ours, a thousand numbers to replay, has 20 KiB."""
+BODY_S: Final = 10.0
 
 _SCHEMA_MISSING: Final = (
     asyncpg.UndefinedTableError,
@@ -91,7 +96,7 @@ class ProblemResponse(JSONResponse):
 
 
 def answer(error: RegistryError, headers: Mapping[str, str] | None = None) -> ProblemResponse:
-    """The answer that tells of `error`, with `Retry-After` in whole seconds where the error knows it."""
+    """The answer that tells of `error`, with `Retry-After` in whole seconds and quotas where the error knows them."""
     shape = {
         "type": f"{URN}{error.slug}",
         "title": error.title,
@@ -101,16 +106,26 @@ def answer(error: RegistryError, headers: Mapping[str, str] | None = None) -> Pr
     problem = Problem.model_validate(shape)
     if isinstance(error, InvalidRequestError):
         problem = InvalidRequestProblem.model_validate({**shape, "errors": [asdict(field) for field in error.fields]})
-    sent = {**error.headers, **(headers or {})}
+    sent = {**error.headers, **(headers or {}), **quota_headers(error.quotas)}
     if error.retry_after_s is not None:
         sent["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
     return ProblemResponse(problem.model_dump(), status_code=error.status, headers=sent)
 
 
+def quota_headers(quotas: Sequence[Quota]) -> dict[str, str]:
+    """`RateLimit-Policy` and `RateLimit`, as draft-ietf-httpapi-ratelimit-headers-10 has them; nothing without quotas.
+
+    `q` requests in `w` seconds, of which `r` are left for the next `t` seconds.
+    """
+    policies = [f'"{quota.name}";q={quota.limit};w={quota.window_s}' for quota in quotas]
+    left = [f'"{quota.name}";r={quota.remaining};t={max(0, math.ceil(quota.reset_s))}' for quota in quotas]
+    return {"ratelimit-policy": ", ".join(policies), "ratelimit": ", ".join(left)} if policies else {}
+
+
 def install_error_handlers(app: FastAPI) -> None:
     """Answer every error of this service, of validation, of routing and of the database with a problem.
 
-    And a body that is too large.
+    And a body that is too large, or too slow.
     """
     app.add_middleware(BodyLimit)
     handle = partial(_handle, Seldom(every_s=_TELL_EVERY_S))
@@ -178,6 +193,7 @@ def _of_http(error: HTTPException) -> RegistryError:
         400: MalformedBodyError(),
         404: UnknownPathError(),
         405: MethodNotAllowedError(),
+        408: BodyTooSlowError(BODY_S),
         413: BodyTooLargeError(BODY_BYTES),
     }
     problem = kinds.get(error.status_code)
@@ -188,7 +204,7 @@ def _of_http(error: HTTPException) -> RegistryError:
 
 
 class BodyLimit:
-    """Refuses a body that is too large with a problem, before reading it or while reading it.
+    """Refuses a body that is too large or too slow with a problem, before reading it or while reading it.
 
     Not `FastAPI(max_body_size=...)`: with a `Content-Length` above the limit that one lets a route that reads no body
     do its work first, and then overwrites every answer, also a problem, with a plain text.
@@ -203,19 +219,41 @@ class BodyLimit:
         if length.isdigit() and int(length) > BODY_BYTES:
             await answer(BodyTooLargeError(BODY_BYTES))(scope, receive, send)
         else:
-            await self._app(scope, _counted(receive), send)
+            body = _Body(receive, send)
+            await self._app(scope, body.receive, body.send)
 
 
-def _counted(receive: Receive) -> Receive:
-    read = 0
+class _Body:
+    """What of one request's body was read; raises HTTPException, since FastAPI lets no other out of its reading."""
 
-    async def count() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > BODY_BYTES:
-            # FastAPI lets no other error out of its reading of the body.
+    def __init__(self, receive: Receive, send: Send) -> None:
+        self._receive = receive
+        self._send = send
+        self._read_bytes = 0
+        self._is_whole = False
+        self._is_answered = False
+        self._deadline: float | None = None
+
+    async def receive(self) -> Message:
+        """The next part; when the body is read, only that the caller has gone."""
+        if self._is_whole:
+            return await self._receive()
+        if self._deadline is None:
+            self._deadline = asyncio.get_running_loop().time() + BODY_S
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError as error:
+            if self._is_answered:
+                return {"type": "http.disconnect"}
+            raise HTTPException(408, headers={"connection": "close"}) from error
+        self._is_whole = not message.get("more_body", False)
+        self._read_bytes += len(message.get("body", b""))
+        if self._read_bytes > BODY_BYTES:
             raise HTTPException(413)
         return message
 
-    return count
+    async def send(self, message: Message) -> None:
+        """A part of the answer."""
+        self._is_answered = True
+        await self._send(message)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from services.registry.access import Access
 from services.registry.api.models import ApiModel
-from services.registry.api.paging import After, link_to, page_after
+from services.registry.api.paging import LONGEST_ID, After, link_to, page_after
 from services.registry.clients import Clients, Selection, possible
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, Known, NewClient
@@ -26,7 +26,10 @@ PAGE: Final = 1_000
 log = structlog.get_logger()
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Most clients in one answer.")]
-UserId = Annotated[str, Path(description="Whose client; percent-encoded where it has other than plain characters.")]
+UserId = Annotated[
+    str,
+    Path(max_length=LONGEST_ID, description="Whose client; percent-encoded where it has other than plain characters."),
+]
 
 
 class Said(ApiModel):

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Path, Query
 
 from services.registry.api.models import ApiModel
+from services.registry.api.paging import LONGEST_ID
 from services.registry.dead_letters.letters import DeadLetters
 from services.registry.dead_letters.queue import OLDEST
 from services.registry.dead_letters.reading import DeadLetter, DeadLetterCount, WholeDeadLetter
 
 PAGE: Final = 20
+LARGEST_NUMBER: Final = 2**31 - 1
 
 Limit = Annotated[int, Query(ge=1, le=OLDEST, description="Most messages in one answer.")]
-ReplayLimit = Annotated[int | None, Query(ge=1, description="Most messages to replay; all unless told.")]
+ReplayLimit = Annotated[
+    int | None, Query(ge=1, le=LARGEST_NUMBER, description="Most messages to replay; all unless told.")
+]
+Queue = Annotated[str, Path(max_length=LONGEST_ID)]
+MessageId = Annotated[str, Path(max_length=LONGEST_ID)]
 
 
 class Replayed(ApiModel):
@@ -45,20 +51,20 @@ class DeadLetterRoutes:
         """Every work queue, and how many of its messages died."""
         return await self._dead_letters.counts()
 
-    async def list_oldest(self, queue: str, limit: Limit = PAGE) -> list[DeadLetter]:
+    async def list_oldest(self, queue: Queue, limit: Limit = PAGE) -> list[DeadLetter]:
         """The messages that lie there longest. Looking changes nothing, however often."""
         return await self._dead_letters.oldest(queue, limit)
 
-    async def get(self, queue: str, message_id: str) -> WholeDeadLetter:
+    async def get(self, queue: Queue, message_id: MessageId) -> WholeDeadLetter:
         """One message with its body (of which at most one MiB), by the `id` of the list."""
         return await self._dead_letters.get(queue, message_id)
 
-    async def replay_one(self, queue: str, message_id: str) -> Replayed:
+    async def replay_one(self, queue: Queue, message_id: MessageId) -> Replayed:
         """Give one message to its work queue again. If that fails again, it comes back."""
         await self._dead_letters.replay_one(queue, message_id)
         return Replayed(message="The message was replayed.", queue=queue, replayed=1)
 
-    async def replay_all(self, queue: str, limit: ReplayLimit = None) -> Replayed:
+    async def replay_all(self, queue: Queue, limit: ReplayLimit = None) -> Replayed:
         """Give all messages that are there now to their work queue again. Those that fail again come back, once."""
         replayed = await self._dead_letters.replay_all(queue, limit)
         return Replayed(message=f"Replayed {replayed} messages.", queue=queue, replayed=replayed)

@@ -92,9 +92,9 @@ class QuarantineRoutes:
         """To be included by the app."""
         router = APIRouter(prefix=PREFIX, tags=["quarantine"])
         router.get("", response_model=list[QuarantineEntry])(self.list)
-        router.get("/{quarantine_id:int}", response_model=QuarantineDetail)(self.get)
+        router.get("/{quarantine_id}", response_model=QuarantineDetail)(self.get)
         router.post("/replay", status_code=202)(self.replay)
-        router.post("/{quarantine_id:int}/replay", status_code=202)(self.replay_one)
+        router.post("/{quarantine_id}/replay", status_code=202)(self.replay_one)
         return router
 
     async def list(self, request: Request, limit: Limit = 100, after: After = 0, user_id: OfUser = None) -> Response:

@@ -15,6 +15,7 @@ from services.registry.api.answers import json_answer
 from services.registry.api.models import ApiModel
 from services.registry.api.paging import page_after
 from services.registry.captures import FIRST_PLACE, Captures, Place
+from services.registry.routes.clients import UserId
 from shared.client_protocol import ID_CHARS, UtcDatetime
 
 PREFIX: Final = "/api/v1/ranking"
@@ -26,6 +27,7 @@ AfterNumber = Annotated[int, Query(ge=0, le=LARGEST_NUMBER, description="Only Po
 AfterHolder = Annotated[
     str | None,
     Query(
+        max_length=ID_CHARS + 10,
         pattern=rf"^[0-9]{{1,9}}:[^\x00]{{1,{ID_CHARS}}}$",
         description="Only users behind this place: holdings, a colon, and the user id.",
     ),
@@ -135,7 +137,7 @@ class RankingRoutes:
             following = page_after(request, f"{PREFIX}/users", limit=limit, after=last)
         return json_answer(request, entries, _HOLDERS, following=following)
 
-    async def user(self, request: Request, user_id: str, limit: Limit = 100, after: AfterNumber = 0) -> Response:
+    async def user(self, request: Request, user_id: UserId, limit: Limit = 100, after: AfterNumber = 0) -> Response:
         """What one user holds, by number; an empty list for a user who is known and holds nothing."""
         page = await self._captures.holdings(user_id, after=after, limit=limit + 1)
         entries = [

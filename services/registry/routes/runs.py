@@ -13,12 +13,15 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from services.registry.api.paging import After, link_to, page_after
 from services.registry.clients import possible
 from services.registry.domain import Run, RunClient, RunProgress
+from services.registry.errors import TooManyStreamsError
 from services.registry.routes.clients import PAGE, Limit
 from services.registry.routes.sync import FAILURES_SHOWN
 from services.registry.runs import RunOutcome, Runs
 
 PREFIX: Final = "/api/v1/pull-sync/runs"
 _EVENT_EVERY_S: Final = 0.5
+MOST_STREAMS: Final = 100
+"""Event streams at once, each of which asks the database twice a second for as long as its run goes on."""
 
 RunsLimit = Annotated[int, Query(ge=1, le=1_000, description="Most runs in one answer.")]
 Before = Annotated[UUID | None, Query(description="Only runs that started before this one.")]
@@ -36,6 +39,7 @@ class RunRoutes:
 
     def __init__(self, *, runs: Runs) -> None:
         self._runs = runs
+        self._streams = 0
 
     def router(self) -> APIRouter:
         """To be included by the app."""
@@ -43,9 +47,9 @@ class RunRoutes:
         router.get("")(self.runs)
         router.get("/{run_id}")(self.run)
         router.get("/{run_id}/clients")(self.clients)
-        router.get("/{run_id}/events", response_class=EventSourceResponse, dependencies=[Depends(self.must_be_known)])(
-            self.events
-        )
+        router.get(
+            "/{run_id}/events", response_class=EventSourceResponse, dependencies=[Depends(self.can_be_followed)]
+        )(self.events)
         router.post("/{run_id}/cancel")(self.cancel)
         return router
 
@@ -83,12 +87,15 @@ class RunRoutes:
             response.headers["link"] = link_to(following)
         return page[:limit]
 
-    async def must_be_known(self, run_id: UUID) -> None:
+    async def can_be_followed(self, run_id: UUID) -> None:
         """Refuse before the stream begins.
 
         Raises:
+            TooManyStreamsError: there are as many as there may be.
             UnknownRunError: there is no such run.
         """
+        if self._streams >= MOST_STREAMS:
+            raise TooManyStreamsError
         await self._runs.get(run_id)
 
     async def events(self, run_id: UUID) -> AsyncIterator[ServerSentEvent]:
@@ -96,6 +103,14 @@ class RunRoutes:
 
         Each event carries the whole progress, so whoever connects again has missed nothing.
         """
+        self._streams += 1
+        try:
+            async for event in self._events(run_id):
+                yield event
+        finally:
+            self._streams -= 1
+
+    async def _events(self, run_id: UUID) -> AsyncIterator[ServerSentEvent]:
         told: tuple[int, ...] | None = None
         while True:
             progress = await self._runs.progress(run_id)

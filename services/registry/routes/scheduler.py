@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
 from pydantic import Field
@@ -16,6 +16,9 @@ from services.registry.routes.status import Metrics
 from services.registry.schedule import Schedule
 from services.registry.statistics import Statistics
 from shared.client_protocol import UtcDatetime
+
+_LARGEST: Final = 2**31 - 1
+"""Numbers up to here are refused in the words that callers of the original know, others as no number of ours."""
 
 
 class SchedulerStatus(Metrics):
@@ -31,7 +34,7 @@ class SchedulerStatus(Metrics):
 class IntervalRequest(ApiModel):
     """The interval in seconds; it may as well stand in the query."""
 
-    interval: Annotated[int, Field(strict=True)] | None = None
+    interval: Annotated[int, Field(strict=True, ge=-_LARGEST, le=_LARGEST)] | None = None
 
 
 class CleanedUp(ApiModel):
@@ -86,7 +89,9 @@ class SchedulerRoutes:
         return Said(message="The scheduler is stopped.")
 
     async def set_interval(
-        self, body: IntervalRequest | None = None, interval: Annotated[int | None, Query()] = None
+        self,
+        body: IntervalRequest | None = None,
+        interval: Annotated[int | None, Query(ge=-_LARGEST, le=_LARGEST)] = None,
     ) -> Said:
         """Pull each client every `interval` seconds, given in the query or in the body."""
         wanted = body.interval if body is not None and body.interval is not None else interval
