@@ -265,7 +265,10 @@ async def test_another_virtual_host_is_closed(service: str, broker: Broker, serv
 @asynccontextmanager
 async def management(servers: Servers, user: str, password: str) -> AsyncIterator[httpx.AsyncClient]:
     """RabbitMQ's management API, with a login."""
-    async with httpx.AsyncClient(base_url=servers.management_url, auth=(user, password), trust_env=False) as api:
+    one_each = httpx.Limits(max_keepalive_connections=0)  # RabbitMQ ends a connection on which it refused a body
+    async with httpx.AsyncClient(
+        base_url=servers.management_url, auth=(user, password), limits=one_each, trust_env=False
+    ) as api:
         yield api
 
 

@@ -80,7 +80,7 @@ def test_every_pattern_is_a_whole_name() -> None:
 
 
 def test_only_the_monitoring_user_has_a_tag() -> None:
-    """Nobody is an administrator. Who looks may enter the virtual host, else he would see nothing, and touches nothing."""
+    """Nobody is an administrator. Who looks must be let into the virtual host to see it, and touches nothing there."""
     tags = {user["name"]: user["tags"] for user in FILE["users"] if user["tags"]}
     assert tags == {"pullsync_monitoring": ["monitoring"]}
     names = {"amq.default", "pullsync", "pullsync.dead", *QUEUES}
