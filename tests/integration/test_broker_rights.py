@@ -256,7 +256,8 @@ async def test_another_virtual_host_is_closed(service: str, broker: Broker, serv
     """Rights are those in its own."""
     default = urlsplit(servers.rabbitmq_url)._replace(netloc=urlsplit(broker.urls[service]).netloc).geturl()
     with pytest.raises(REFUSED_AT_ONCE):
-        await aio_pika.connect(default)
+        async with channel_as(default):
+            pass
 
 
 # The management UI.
