@@ -374,7 +374,7 @@ async def test_a_service_publishes_what_it_sends(
 
 
 async def test_a_held_message_is_replaced_by_a_copy(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the rights of the puller, who may not publish to a queue by its name. Without copies the message would die."""
+    """With the rights of the puller, who may not publish to a queue by its name. Without copies it would die."""
     for name in ("HELD_S", "HELD_AT_MOST_S", "_FIRST_PAUSE_S", "_LONGEST_PAUSE_S"):
         monkeypatch.setattr(shared.holding, name, 0.0)
     enough = 4 * DELIVERY_LIMIT  # each delivery is tried twice
