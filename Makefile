@@ -40,7 +40,7 @@ format: install ## Format the code.
 	@.venv/bin/ruff check --fix .
 	@.venv/bin/ruff format .
 
-docs: install ## Write docs/openapi.json and docs/asyncapi.json anew, from the code.
+docs: install ## Write the OpenAPI and AsyncAPI documents and the queues of deploy/rabbitmq/definitions.json anew, from the code.
 	@$(PYTHON_RUN) -m dev.docs
 
 lock: ## Compile the requirements files anew, with hashes (needs uv).

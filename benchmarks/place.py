@@ -17,6 +17,7 @@ from psutil import Process
 
 from benchmarks.simulator.control import Simulator
 from benchmarks.waiting import until
+from dev.broker import create_broker
 from dev.database import Database, create_database
 from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.postgres import PostgresServer
@@ -76,21 +77,25 @@ class Servers:
         folder.mkdir()
         async with AsyncExitStack() as stack:
             database = await create_database(self.postgres.url, name, password=secrets.token_urlsafe(12))
-            self.rabbitmq.rabbitmqctl("add_vhost", name)
-            self.rabbitmq.rabbitmqctl("set_permissions", "-p", name, self.rabbitmq.user, ".*", ".*", ".*")
+            vhost = await create_broker(
+                self.rabbitmq.url,
+                self.rabbitmq.management_url,
+                password=secrets.token_urlsafe(12),
+                monitoring_password=secrets.token_urlsafe(12),
+                vhost=name,
+            )
             stack.callback(self.rabbitmq.rabbitmqctl, "delete_vhost", name)
-            broker_url = f"{self.rabbitmq.url.rstrip('/')}/{name}"
             services = Stack(
                 folder=folder,
                 registry_url=database.registry_url,
                 ingest_url=database.ingest_url,
-                rabbitmq_url=broker_url,
+                rabbitmq_urls=vhost.urls,
                 env={**_NEVER_BY_TIMER, "LOG_LEVEL": "warning", **(env or {})},
             )
             simulator = await stack.enter_async_context(Simulator(folder, clients=clients))
             stack.enter_context(services)
             pool = await stack.enter_async_context(asyncpg.create_pool(database.admin_url, min_size=1, max_size=2))
-            broker = await stack.enter_async_context(await aio_pika.connect(broker_url))
+            broker = await stack.enter_async_context(await aio_pika.connect(vhost.admin_url))
             yield Place(database=database, stack=services, simulator=simulator, pool=pool, broker=broker)
         await self._drop(name)
 

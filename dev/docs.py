@@ -11,12 +11,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from dev import asyncapi
+from dev import asyncapi, definitions
 from services.registry.api import openapi
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
 
-DOCS: Final = Path(__file__).parents[1] / "docs"
+ROOT: Final = Path(__file__).parents[1]
+DOCS: Final = ROOT / "docs"
 
 
 def registry_document() -> dict[str, Any]:
@@ -29,9 +30,11 @@ def registry_document() -> dict[str, Any]:
 
 
 DOCUMENTS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
-    "openapi.json": registry_document,
-    "asyncapi.json": asyncapi.document,
+    "docs/openapi.json": registry_document,
+    "docs/asyncapi.json": asyncapi.document,
+    "deploy/rabbitmq/definitions.json": definitions.document,
 }
+"""By their place in the checkout."""
 
 
 def text_of(document: dict[str, Any]) -> str:
@@ -42,10 +45,10 @@ def text_of(document: dict[str, Any]) -> str:
 def main() -> None:
     """Write each document, and tell which have changed."""
     for name, make in DOCUMENTS.items():
-        path, text = DOCS / name, text_of(make())
+        path, text = ROOT / name, text_of(make())
         changed = not path.exists() or path.read_text(encoding="utf-8") != text
         path.write_text(text, encoding="utf-8")
-        print(f"docs/{name}: {'written' if changed else 'unchanged'}")
+        print(f"{name}: {'written' if changed else 'unchanged'}")
 
 
 if __name__ == "__main__":

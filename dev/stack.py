@@ -36,19 +36,20 @@ class Stack:
         folder: Path,
         registry_url: str,
         ingest_url: str,
-        rabbitmq_url: str,
+        rabbitmq_urls: Mapping[str, str],
         env: Mapping[str, str] | None = None,
         ports: Mapping[str, int] | None = None,
         programs: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
         """On these servers; `env` goes to every process, `ports` says what is not free to choose.
 
+        `rabbitmq_urls` are those of registry, puller and ingest, whose users may not declare: RabbitMQ has the queues.
         `programs` are Python's arguments for the services that are not run as `-m services.<service>`.
         """
         self.folder = folder
         self._env = dict(env or {})
         self._database_urls = {"registry": registry_url, "ingest": ingest_url}
-        self._rabbitmq_url = rabbitmq_url
+        self._rabbitmq_urls = dict(rabbitmq_urls)
         self._ports = dict(ports or {})
         self._programs = dict(programs or {})
         self._processes: dict[str, ManagedProcess] = {}
@@ -164,7 +165,6 @@ class Stack:
     def _environment(self, name: str, service: str) -> dict[str, str]:
         env = {
             **inherited_environment(),
-            "RABBITMQ_URL": self._rabbitmq_url,
             "BACKEND_URL": self.url("registry"),
             f"{service.upper()}_HOST": LOOPBACK,
             f"{service.upper()}_PORT": str(self._port(name)),
@@ -173,6 +173,8 @@ class Stack:
         }
         if service in self._database_urls:
             env["DATABASE_URL"] = self._database_urls[service]
+        if service in self._rabbitmq_urls:
+            env |= {"RABBITMQ_URL": self._rabbitmq_urls[service], "RABBITMQ_DECLARE": "false"}
         if service == "client":
             env["CLIENT_URL"] = self.url(name)
             env["CLIENT_USER_ID"] = f"user_{name.removeprefix('client-')}"

@@ -21,6 +21,7 @@ from http.client import HTTPException
 from types import FrameType
 from typing import Any, Final
 
+from dev.broker import MONITORING_USER, create_broker
 from dev.choices import Choices
 from dev.database import create_database
 from dev.local_http import open_local
@@ -100,13 +101,21 @@ def _start_servers(stack: ExitStack, choices: Choices) -> tuple[PostgresServer, 
 
 
 def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices) -> Stack:
-    database = asyncio.run(create_database(postgres.url, _DATABASE, password=_database_password()))
+    database = asyncio.run(create_database(postgres.url, _DATABASE, password=_password("database")))
+    broker = asyncio.run(
+        create_broker(
+            rabbitmq.url,
+            rabbitmq.management_url,
+            password=_password("rabbitmq"),
+            monitoring_password=_password("monitoring"),
+        )
+    )
     ports = dict(zip(choices.client_names, choices.client_ports, strict=False))
     return Stack(
         folder=DATA / "services",
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
-        rabbitmq_url=rabbitmq.url,
+        rabbitmq_urls=broker.urls,
         env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, **_tuning()},
         ports={"registry": choices.registry_port, **ports},
     )
@@ -117,9 +126,9 @@ def _tuning() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name == "LOG_LEVEL"}
 
 
-def _database_password() -> str:
+def _password(name: str) -> str:
     """Made once, kept with the data."""
-    path = DATA / "database-password"
+    path = DATA / f"{name}-password"
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(secrets.token_urlsafe(24))
@@ -203,7 +212,8 @@ def _print_addresses(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) 
     print(f"registry API         {registry}      documentation {registry}/docs")
     for name in choices.client_names:
         print(f"{name:<20} {services.url(name)}")
-    print(f"RabbitMQ management  {rabbitmq.management_url}      user {rabbitmq.user}, password {rabbitmq.password}")
+    login = f"user {MONITORING_USER}, password {_password('monitoring')}"
+    print(f"RabbitMQ management  {rabbitmq.management_url}      {login}")
     print(f"logs                 {DATA.relative_to(CHECKOUT)}/services/logs")
     if choices.clients:
         print(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Final, TypeVar
 
 import structlog
-from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError
+from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, DeliveryError
+from aiormq.exceptions import ChannelAccessRefused
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
 from yarl import URL
 
@@ -55,13 +56,13 @@ class Outages:
         """Called at each failed attempt, and when we close the connection ourselves, then without an error."""
         if error is None or isinstance(error, asyncio.CancelledError):
             return
-        refused = isinstance(error, ChannelPreconditionFailed)
-        if self._told is not None and (not refused or self._told is ChannelPreconditionFailed):
+        remedy = _REMEDIES.get(type(error))
+        if self._told is not None and (remedy is None or self._told is type(error)):
             return
-        self._told = ChannelPreconditionFailed if refused else type(error)
+        self._told = type(error)
         problem = str(error) or type(error).__name__
-        if refused:
-            log.error("topology_refused", problem=problem, remedy=_REMEDY, retrying=True)
+        if remedy is not None:
+            log.error("topology_refused", problem=problem, remedy=remedy, retrying=True)
         else:
             log.warning("broker_lost", problem=problem, retrying=True)
 
@@ -72,10 +73,21 @@ class Outages:
         self._told = None
 
 
-_REMEDY: Final = (
-    "RabbitMQ has that queue with other arguments, which can't be changed: let it run empty, then delete it "
-    "(management UI, or rabbitmqctl delete_queue); the services declare it anew by themselves"
-)
+_REMEDIES: Final[Mapping[type[BaseException], str]] = {
+    ChannelPreconditionFailed: (
+        "RabbitMQ has that queue with other arguments, which can't be changed: let it run empty, then delete it "
+        "(rabbitmqctl delete_queue); the services declare it anew by themselves"
+    ),
+    ChannelNotFoundEntity: (
+        "RabbitMQ lacks it, and this service does not declare it: import the definitions "
+        "(deploy/rabbitmq/definitions.sh; the container of docker-compose does so at each start), or set "
+        "RABBITMQ_DECLARE=true and a user who may declare"
+    ),
+    ChannelAccessRefused: (
+        "RabbitMQ does not allow it to this user: set RABBITMQ_DECLARE=false for the users of "
+        "deploy/rabbitmq/definitions.json, or give this one the rights (rabbitmqctl set_permissions)"
+    ),
+}
 
 
 def make_broker(url: str, *, service: str) -> ServiceBroker:

@@ -15,7 +15,7 @@ from faststream.rabbit import RabbitQueue
 
 from shared.broker import CONNECT_TIMEOUT_S, STOP_DEADLINE_S, ServiceBroker
 from shared.tasks import is_cancelled, running
-from shared.topology import declare_topology
+from shared.topology import declare_topology, looked_up
 
 _CONNECT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _ATTEMPT_S: Final = CONNECT_TIMEOUT_S + 1.0
@@ -39,9 +39,11 @@ class BrokerConnection:
     in time is made anew here, from the connection on.
     """
 
-    def __init__(self, broker: ServiceBroker, *, consumed: tuple[RabbitQueue, ...]) -> None:
+    def __init__(self, broker: ServiceBroker, *, consumed: tuple[RabbitQueue, ...], declares: bool = True) -> None:
+        """With the queues that are subscribed to; a user who may not declare expects RabbitMQ to have everything."""
         self._broker = broker
         self._consumed = consumed
+        self._declares = declares
         self._started = asyncio.Event()
         self._attempt = asyncio.Lock()
         """Held while a connection is made; kept by whoever stops, so that no other attempt begins."""
@@ -98,7 +100,11 @@ class BrokerConnection:
     async def _connect(self) -> None:
         self._connection = await self._broker.connect()
         self._publishing = await self._broker.config.channel_manager.get_channel()
-        await declare_topology(self._broker, consumed=self._consumed)
+        if self._declares:
+            await declare_topology(self._broker, consumed=self._consumed)
+        else:
+            for subscriber in self._broker.subscribers:
+                _expect(subscriber)
         await self._broker.start()
 
     async def _deaf(self) -> None:
@@ -178,6 +184,11 @@ async def _ends(closing: Awaitable[None], *, within_s: float) -> bool:
             raise
         log.info("broker_closed_badly", problem=str(error) or type(error).__name__)
     return True
+
+
+def _expect(subscriber: Any) -> None:
+    """Have a subscriber look its queue up, instead of declaring it."""
+    subscriber.queue = looked_up(subscriber.queue)
 
 
 async def _is_consuming(subscriber: Any) -> bool:

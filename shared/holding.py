@@ -17,12 +17,14 @@ import aio_pika
 import structlog
 from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, RejectMessage
+from faststream.rabbit import RabbitQueue
 
 from shared.copies import reborn
 from shared.database import TRANSIENT
 from shared.encoding import UnreadableMessageError
 from shared.errors import TransientError
 from shared.tasks import is_cancelled
+from shared.topology import EXCHANGE
 
 REQUEUE_PAUSE_S: Final = 1.0
 HELD_S: Final = 120.0
@@ -157,9 +159,9 @@ class GiveBack(BaseMiddleware[Any, Any]):
     async def consume_scope(self, call_next: Callable[[Any], Any], msg: Any) -> Any:
         """Called by FastStream with the decoded message; `call_next` handles it, and may be called again."""
         raw = msg.raw_message
-        queue = self.context.get_local("handler_").queue.name
+        queue = self.context.get_local("handler_").queue
         try:
-            return await self._holding.handle(queue, lambda: call_next(msg), lambda: self._copy(raw, queue))
+            return await self._holding.handle(queue.name, lambda: call_next(msg), lambda: self._copy(raw, queue))
         except UnreadableMessageError as error:
             log.error("message_unreadable", message_type=raw.type, problem=str(error)[:500])
             raise RejectMessage(requeue=False) from error
@@ -175,8 +177,13 @@ class GiveBack(BaseMiddleware[Any, Any]):
             await asyncio.sleep(REQUEUE_PAUSE_S)
             raise RejectMessage(requeue=True) from error
 
-    async def _copy(self, raw: aio_pika.abc.AbstractIncomingMessage, queue: str) -> None:
-        """Put a copy at the end of the queue, confirmed. A crash before the original is acked doubles it: harmless."""
+    async def _copy(self, raw: aio_pika.abc.AbstractIncomingMessage, queue: RabbitQueue) -> None:
+        """Put a copy at the end of the queue, confirmed. A crash before the original is acked doubles it: harmless.
+
+        By our own exchange: the default one leads to every queue, and no service may use it.
+        """
         broker = self.context.get_local("broker")
         async with asyncio.timeout(_COPY_TIMEOUT_S):
-            await broker.publish(reborn(raw), routing_key=queue, mandatory=True, persist=True)
+            await broker.publish(
+                reborn(raw), exchange=EXCHANGE, routing_key=queue.routing(), mandatory=True, persist=True
+            )

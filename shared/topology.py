@@ -1,4 +1,7 @@
-"""The queues, as an operator sees them in the RabbitMQ management UI; every service declares them when it starts.
+"""The queues, as an operator sees them in the RabbitMQ management UI.
+
+Every service declares them when it starts, where its user may (`RABBITMQ_DECLARE`). Else RabbitMQ has them from
+`deploy/rabbitmq/definitions.json`, which `make docs` writes from what stands here.
 
 One topic exchange; each queue is a durable quorum queue with a dead-letter queue of its own, named `<queue>.dead`.
 RabbitMQ can't change a queue's arguments after its declaration: changing one here means a new queue name, or a policy.
@@ -6,6 +9,7 @@ RabbitMQ can't change a queue's arguments after its declaration: changing one he
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Final
 
 from faststream.rabbit import ExchangeType, QueueType, RabbitBroker, RabbitExchange, RabbitQueue
@@ -91,6 +95,14 @@ def dead_letter_queue(queue: RabbitQueue) -> RabbitQueue:
     )
 
 
+BINDINGS: Final = (
+    *((EXCHANGE, queue) for queue in WORK_QUEUES),
+    *((EXCHANGE, _delay_queue(delay_s)) for delay_s in ACKNOWLEDGE_DELAYS_S),
+    *((DEAD_LETTERS, dead_letter_queue(queue)) for queue in WORK_QUEUES),
+)
+"""Every queue, after the exchange that leads to it by its routing key."""
+
+
 async def declare_topology(broker: RabbitBroker, *, consumed: tuple[RabbitQueue, ...]) -> None:
     """Declare every exchange and queue, but for the `consumed` ones, which their subscribers declare.
 
@@ -98,13 +110,19 @@ async def declare_topology(broker: RabbitBroker, *, consumed: tuple[RabbitQueue,
     with it the prefetch.) It may be repeated. After a reconnect aio-pika declares all of it again.
 
     Raises:
+        aiormq.exceptions.ChannelAccessRefused: the user may not declare.
         aio_pika.exceptions.ChannelPreconditionFailed: a queue exists with other arguments.
     """
     await broker.declare_exchange(EXCHANGE)
     await broker.declare_exchange(DEAD_LETTERS)
-    bound = [(EXCHANGE, queue) for queue in WORK_QUEUES if queue not in consumed]
-    bound += [(EXCHANGE, _delay_queue(delay_s)) for delay_s in ACKNOWLEDGE_DELAYS_S]
-    bound += [(DEAD_LETTERS, dead_letter_queue(queue)) for queue in WORK_QUEUES]
-    for exchange, queue in bound:
-        declared = await broker.declare_queue(queue)
-        await declared.bind(exchange.name, routing_key=queue.routing())
+    for exchange, queue in BINDINGS:
+        if queue not in consumed:
+            declared = await broker.declare_queue(queue)
+            await declared.bind(exchange.name, routing_key=queue.routing())
+
+
+def looked_up(queue: RabbitQueue) -> RabbitQueue:
+    """The same queue, for a subscriber that expects RabbitMQ to have it, and has no right to declare it."""
+    expected = copy(queue)
+    expected.declare = False
+    return expected

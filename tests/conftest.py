@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 from uuid import uuid4
 
 import asyncpg
 import httpx
 import pytest
 
+from dev.broker import Broker, create_broker
 from dev.database import Database, create_database, with_database
 from dev.stack import Stack
 from services.ingest import app as ingest
@@ -20,9 +21,8 @@ from services.registry import app as registry
 from shared.database import make_pool
 from shared.migrations import migrate
 from shared.sql import load_queries
-from tests.servers import Servers, running_servers
+from tests.servers import MONITORING_PASSWORD, PASSWORD, Servers, running_servers
 
-PASSWORD = "of a private test server"
 TEMPLATE = "pullsync_test_template"
 
 
@@ -69,7 +69,7 @@ async def _execute(url: str, statement: str) -> None:
 
 @pytest.fixture
 async def broker_url(servers: Servers) -> AsyncIterator[str]:
-    """The AMQP URL of a fresh vhost."""
+    """The AMQP URL of a fresh vhost, as the server's administrator."""
     vhost = f"test-{uuid4().hex}"
     parts = urlsplit(servers.rabbitmq_url)
     auth = (parts.username or "guest", parts.password or "guest")
@@ -81,13 +81,25 @@ async def broker_url(servers: Servers) -> AsyncIterator[str]:
 
 
 @pytest.fixture
-def stack(database: Database, broker_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+async def broker(servers: Servers, broker_url: str) -> Broker:
+    """The same vhost with all queues, as each service sees it."""
+    return await create_broker(
+        servers.rabbitmq_url,
+        servers.management_url,
+        password=PASSWORD,
+        monitoring_password=MONITORING_PASSWORD,
+        vhost=unquote(urlsplit(broker_url).path[1:]),
+    )
+
+
+@pytest.fixture
+def stack(database: Database, broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """Processes of the services on this test's database and vhost; their last lines are shown when the test fails."""
     running = Stack(
         folder=tmp_path_factory.mktemp("stack"),
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
-        rabbitmq_url=broker_url,
+        rabbitmq_urls=broker.urls,
         env={
             "PULL_SYNC_INTERVAL": "5",
             "PULL_SYNC_LEASE": "10",

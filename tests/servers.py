@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 from urllib.parse import urlsplit
 
 import docker
@@ -23,6 +24,10 @@ from docker.errors import DockerException
 from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
+
+PASSWORD: Final = "of a private test server"
+"""Of the services' roles and users."""
+MONITORING_PASSWORD: Final = "of an operator"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

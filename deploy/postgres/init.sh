@@ -13,6 +13,9 @@ psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 \
     --username="${POSTGRES_USER:-postgres}" --dbname="${POSTGRES_DB:-pullsync}" <<'SQL'
 \i /etc/pullsync/roles.sql
 
+-- This server is ours alone: its other databases are for the superuser.
+REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
+
 -- From the environment and not by an argument, which `ps` would show.
 \getenv registry_password REGISTRY_DATABASE_PASSWORD
 \getenv ingest_password INGEST_DATABASE_PASSWORD

@@ -1,19 +1,29 @@
--- The roles of the services, for the database in which this is run, as a superuser. It may be repeated.
--- Each service makes and owns its own schema; passwords are set by whoever runs this.
+-- The roles of the services and their schemas, for the database in which this is run, as a superuser. It may be
+-- repeated; what was granted too much is taken back. Passwords are set by whoever runs this.
+--
+-- Each service owns its schema and makes in it what it needs. In the database it may do nothing else.
 
 DO $$
 DECLARE
-    service text;
+    service record;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'pullsync_captures_reader') THEN
         CREATE ROLE pullsync_captures_reader NOLOGIN;
     END IF;
-    FOREACH service IN ARRAY ARRAY['pullsync_registry', 'pullsync_ingest'] LOOP
-        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service) THEN
-            EXECUTE format('CREATE ROLE %I LOGIN', service);
+    EXECUTE format('REVOKE ALL ON DATABASE %I FROM PUBLIC', current_database());
+    REVOKE ALL ON SCHEMA public FROM PUBLIC;
+    FOR service IN
+        SELECT * FROM (VALUES ('pullsync_registry', 'registry'), ('pullsync_ingest', 'captures')) AS t (role, schema)
+    LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service.role) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN', service.role);
         END IF;
-        EXECUTE format('GRANT CONNECT, CREATE ON DATABASE %I TO %I', current_database(), service);
+        EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), service.role);
+        EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service.role);
+        EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION %I', service.schema, service.role);
     END LOOP;
+    -- What ingest stores goes through a temporary table.
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO pullsync_ingest', current_database());
     -- What ingest publishes for others to read: its migration grants the views to this role.
     GRANT pullsync_captures_reader TO pullsync_registry;
 END

@@ -43,7 +43,9 @@ def build_app(settings: IngestSettings) -> Starlette:
     """Ingest, not yet connected to anything. Its lifespan migrates the schema, then connects."""
     pool = make_pool(settings.database_url, service="ingest", max_size=_POOL_SIZE)
     broker = make_broker(settings.rabbitmq_url, service="ingest")
-    connection = BrokerConnection(broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS))
+    connection = BrokerConnection(
+        broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS), declares=settings.rabbitmq_declare
+    )
     publisher = Publisher(broker)
     http = ClientHttp(
         policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),

@@ -11,6 +11,8 @@ class IngestSettings(ServiceSettings):
 
     database_url: DatabaseUrl = "postgresql://pullsync_ingest:pullsync@localhost:5432/pullsync"
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
+    rabbitmq_declare: bool = True
+    """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
     ingest_host: str = "127.0.0.1"
     ingest_port: Port = 8002
     """For health only."""

@@ -32,7 +32,7 @@ _DRAIN_S = 4.0
 def build_app(settings: PullerSettings) -> Starlette:
     """The puller, not yet connected to anything."""
     broker = make_broker(settings.rabbitmq_url, service="puller")
-    connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,))
+    connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,), declares=settings.rabbitmq_declare)
     publisher = Publisher(broker)
     client_http = ClientHttp(
         policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),

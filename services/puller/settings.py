@@ -14,6 +14,8 @@ class PullerSettings(ServiceSettings):
     """Defaults are for one machine."""
 
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
+    rabbitmq_declare: bool = True
+    """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
     backend_url: HttpUrl = "http://localhost:8000"
     """The registry."""
     puller_host: str = "127.0.0.1"

@@ -145,7 +145,7 @@ def _servers(settings: RegistrySettings) -> _Servers:
         pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE),
         queries=load_queries("services.registry"),
         broker=broker,
-        connection=BrokerConnection(broker, consumed=(PULL_SETTLED,)),
+        connection=BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare),
         http=ClientHttp(
             policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
             timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),

@@ -55,6 +55,8 @@ class RegistrySettings(ServiceSettings):
 
     database_url: DatabaseUrl = "postgresql://pullsync_registry:pullsync@localhost:5432/pullsync"
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
+    rabbitmq_declare: bool = True
+    """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
     registry_host: str = "127.0.0.1"
     registry_port: Port = 8000
     operator_tokens: OperatorTokens = ()

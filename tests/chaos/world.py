@@ -18,6 +18,7 @@ from random import Random
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
+from dev.broker import create_broker
 from dev.database import Database, create_database
 from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.ports import LOOPBACK, free_port
@@ -127,11 +128,17 @@ class World:
         await self._link("registry_db", [self.postgres.port])
         await self._link("ingest_db", [self.postgres.port])
         await self._link("registry", list(ports.values()))
+        broker = await create_broker(
+            self.rabbitmq.url,
+            self.rabbitmq.management_url,
+            password=secrets.token_urlsafe(12),
+            monitoring_password=secrets.token_urlsafe(12),
+        )
         return Stack(
             folder=self.folder,
             registry_url=_through(self.database.registry_url, self.links["registry_db"]),
             ingest_url=_through(self.database.ingest_url, self.links["ingest_db"]),
-            rabbitmq_url=_through(self.rabbitmq.url, self.links["broker"]),
+            rabbitmq_urls={name: _through(url, self.links["broker"]) for name, url in broker.urls.items()},
             env={**_TUNING, "BACKEND_URL": self.registry_url},
             ports=ports,
             programs=programs(self._sabotage),

@@ -15,6 +15,7 @@ import asyncpg
 import httpx
 import pytest
 
+from dev.broker import Broker, create_broker
 from dev.database import Database, create_database
 from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
@@ -22,6 +23,7 @@ from dev.stack import Stack
 from services.registry.domain import NewClient
 from shared.topology import CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
 from tests.registry_parts import registry_over
+from tests.servers import MONITORING_PASSWORD, PASSWORD
 from tests.waiting import eventually
 
 STOP_WITHIN_S: Final = 15.0
@@ -68,13 +70,13 @@ async def in_hand(database: Database, clients: int) -> None:
 
 
 @pytest.fixture
-def patient_stack(database: Database, broker_url: str, tmp_path: Path) -> Iterator[Stack]:
+def patient_stack(database: Database, broker: Broker, tmp_path: Path) -> Iterator[Stack]:
     """A stack that waits long for a client."""
     stack = Stack(
         folder=tmp_path,
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
-        rabbitmq_url=broker_url,
+        rabbitmq_urls=broker.urls,
         env={"PULL_SYNC_TIMEOUT": "60"},
     )
     with stack:
@@ -146,12 +148,15 @@ async def fragile(
     node, server = RabbitMQNode(folder / "rabbitmq"), PostgresServer(folder / "postgres", durable=False)
     try:
         await asyncio.gather(asyncio.to_thread(node.start), asyncio.to_thread(server.start))
-        database = await create_database(server.url, "pullsync", password="of a private server")
+        database = await create_database(server.url, "pullsync", password=PASSWORD)
+        broker = await create_broker(
+            node.url, node.management_url, password=PASSWORD, monitoring_password=MONITORING_PASSWORD
+        )
         stack = Stack(
             folder=folder,
             registry_url=database.registry_url,
             ingest_url=database.ingest_url,
-            rabbitmq_url=node.url,
+            rabbitmq_urls=broker.urls,
         )
         with stack:
             await asyncio.to_thread(stack.start_together, *SERVICES)
@@ -230,7 +235,9 @@ async def test_while_a_broker_says_nothing_they_stop(database: Database, hung_se
         folder=tmp_path,
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
-        rabbitmq_url=hung_server.replace("http://", "amqp://guest:guest@"),
+        rabbitmq_urls=dict.fromkeys(
+            ("registry", "puller", "ingest"), hung_server.replace("http://", "amqp://guest:guest@")
+        ),
     )
     with stack:
         for name in SERVICES:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from fnmatch import fnmatch
 from importlib import import_module
@@ -11,6 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from dev.definitions import DEFINITIONS, users
 from dev.servers.postgres import TUNED
 from shared.settings import ServiceSettings
 
@@ -183,7 +185,8 @@ def test_the_environment_is_valid(
         monkeypatch.setenv(variable, substituted(value))
     settings, fields = settings_of(name)(), settings_of(name).model_fields
     changed = {field for field in fields if getattr(settings, field) != fields[field].default}
-    addresses = {"database_url", "rabbitmq_url", "backend_url", f"{name}_host", "registry_anonymous"}
+    servers = {"database_url", "rabbitmq_url", "rabbitmq_declare", "backend_url"}
+    addresses = servers | {f"{name}_host", "registry_anonymous"}
     paths = {"client_url", "client_database", "client_import_file"} if name == "client" else set()
     assert changed == (addresses & set(fields)) | paths
 
@@ -198,13 +201,23 @@ def test_the_health_check_asks_the_port_that_the_service_listens_on(services: di
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_each_service_is_the_one_image_with_few_rights(services: dict[str, Service], name: str) -> None:
-    """Built from the one Dockerfile, chosen by its command, without capabilities and a writable file system."""
+def test_each_service_is_the_one_image(services: dict[str, Service], name: str) -> None:
+    """Built from the one Dockerfile, chosen by its command."""
     service = services[name]
     assert service["build"] == "."
     assert service["command"] == ["python", "-m", f"services.{name}"]
+
+
+@pytest.mark.parametrize("name", [*OURS, *THEIRS])
+def test_no_container_has_more_rights_than_it_needs(services: dict[str, Service], name: str) -> None:
+    """No capabilities, no way to more of them, no writable file system, and nobody is root."""
+    service = services[name]
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"privileged", "cap_add", "pid", "ipc"} & set(service)
+    # Our own image says so itself, see below.
+    assert service.get("user") == (None if name in OURS else name)
 
 
 def test_each_service_has_a_role_of_its_own(services: dict[str, Service]) -> None:
@@ -213,6 +226,41 @@ def test_each_service_has_a_role_of_its_own(services: dict[str, Service]) -> Non
     assert urls["registry"].startswith("postgresql://pullsync_registry:${REGISTRY_DATABASE_PASSWORD:-")
     assert urls["ingest"].startswith("postgresql://pullsync_ingest:${INGEST_DATABASE_PASSWORD:-")
     assert not urls["puller"] + urls["client"]
+
+
+def test_each_service_has_a_user_of_its_own(services: dict[str, Service]) -> None:
+    """In RabbitMQ, one who stands in its definitions and so may not declare; the client has none."""
+    known = set(users())
+    for name in ("registry", "puller", "ingest"):
+        environment = services[name]["environment"]
+        assert environment["RABBITMQ_URL"].startswith(f"amqp://pullsync_{name}:${{{name.upper()}_RABBITMQ_PASSWORD:-")
+        assert environment["RABBITMQ_DECLARE"] == "false"
+        assert f"pullsync_{name}" in known
+    assert "RABBITMQ_URL" not in services["client"]["environment"]
+
+
+def test_rabbitmq_gets_the_password_of_each_user(services: dict[str, Service]) -> None:
+    """Those that the definitions ask for, the same as the services have, and no administrator's."""
+    asked = {user["password_hash"] for user in json.loads(DEFINITIONS.read_text(encoding="utf-8"))["users"]}
+    environment = services["rabbitmq"]["environment"]
+    assert environment == {name: f"${{{name}:-pullsync}}" for name in asked}
+    for name in ("registry", "puller", "ingest"):
+        assert environment[f"{name.upper()}_RABBITMQ_PASSWORD"] in services[name]["environment"]["RABBITMQ_URL"]
+
+
+def test_rabbitmq_reads_the_definitions_that_its_start_writes(services: dict[str, Service]) -> None:
+    """To memory, readable by nobody else; then the image's own entry goes on."""
+    service = services["rabbitmq"]
+    shell, options, script = service["entrypoint"]
+    assert (shell, options) == ("bash", "-euc")
+    mask, fill, start = [part.strip() for part in script.split(";")]
+    source, written = fill.removeprefix("bash ").split(" > ")
+    assert (mask, start) == ("umask 077", "exec docker-entrypoint.sh rabbitmq-server")
+    assert "./deploy/rabbitmq:/etc/pullsync:ro,z" in service["volumes"]
+    assert source == f"/etc/pullsync/{DEFINITIONS.with_name('definitions.sh').name}"
+    assert any(mount.split(":")[0] == written.rpartition("/")[0] for mount in service["tmpfs"])
+    configuration = (ROOT / "deploy" / "rabbitmq" / "pullsync.conf").read_text(encoding="utf-8")
+    assert f"load_definitions = {written}\n" in configuration
 
 
 def test_the_example_names_every_variable_and_no_other(compose_text: str, example: dict[str, str | None]) -> None:

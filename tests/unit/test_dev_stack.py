@@ -19,9 +19,7 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
     """On servers that don't exist."""
     nowhere = "127.0.0.1:9"
     database = f"postgresql://nobody@{nowhere}/none"
-    with Stack(
-        folder=tmp_path / "stack", registry_url=database, ingest_url=database, rabbitmq_url=f"amqp://{nowhere}/"
-    ) as made:
+    with Stack(folder=tmp_path / "stack", registry_url=database, ingest_url=database, rabbitmq_urls={}) as made:
         yield made
 
 
@@ -68,7 +66,7 @@ def test_only_what_ended_by_itself_is_dead(stack: Stack, number: signal.Signals)
 def test_a_process_that_cannot_start_tells_why(tmp_path: Path) -> None:
     """The error names the process and its log, and brings the log's last lines."""
     with (
-        Stack(folder=tmp_path, registry_url="", ingest_url="", rabbitmq_url="", env={"LOG_LEVEL": "loud"}) as stack,
+        Stack(folder=tmp_path, registry_url="", ingest_url="", rabbitmq_urls={}, env={"LOG_LEVEL": "loud"}) as stack,
         pytest.raises(DevError, match=r"client-1 ended at its start \(exit status 2\).*client-1\.log") as raised,
     ):
         stack.start("client-1")
