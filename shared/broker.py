@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 from aio_pika.exceptions import ChannelPreconditionFailed, DeliveryError
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
+from faststream.security import BaseSecurity
 from yarl import URL
 
+from shared import tls
 from shared.encoding import decoded, encoded
 from shared.errors import TransientError
 from shared.holding import GiveBack, Holding
@@ -49,19 +52,21 @@ class Outages:
     """Logs the begin and the end of an outage; in between it is tried again, without a word."""
 
     def __init__(self) -> None:
-        self._told: type[BaseException] | None = None
+        self._told: str | None = None
 
     def lost(self, _connection: object, error: BaseException | None) -> None:
         """Called at each failed attempt, and when we close the connection ourselves, then without an error."""
         if error is None or isinstance(error, asyncio.CancelledError):
             return
-        refused = isinstance(error, ChannelPreconditionFailed)
-        if self._told is not None and (not refused or self._told is ChannelPreconditionFailed):
+        topology = isinstance(error, ChannelPreconditionFailed)
+        remedy = _REMEDY if topology else tls.remedy(error)
+        if self._told is not None and remedy in (None, self._told):
             return
-        self._told = ChannelPreconditionFailed if refused else type(error)
+        self._told = remedy or "broker_lost"
         problem = str(error) or type(error).__name__
-        if refused:
-            log.error("topology_refused", problem=problem, remedy=_REMEDY, retrying=True)
+        if remedy:
+            event = "topology_refused" if topology else "broker_refused"
+            log.error(event, problem=problem, remedy=remedy, retrying=True)
         else:
             log.warning("broker_lost", problem=problem, retrying=True)
 
@@ -78,12 +83,20 @@ _REMEDY: Final = (
 )
 
 
-def make_broker(url: str, *, service: str) -> ServiceBroker:
-    """A broker that is not connected yet. Handlers get the decoded message; `shared.holding` handles their failures."""
+def make_broker(url: str, *, service: str, ca_file: Path | None = None) -> ServiceBroker:
+    """A broker that is not connected yet. Handlers get the decoded message; `shared.holding` handles their failures.
+
+    By `amqps://` the server's certificate and name are verified, as `shared.tls` tells.
+
+    Raises:
+        OSError: `ca_file` can't be read, or has no certificate.
+    """
     holding, outages = Holding(), Outages()
+    context = tls.for_rabbitmq(url, ca_file)
     broker = ServiceBroker(
         str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, **URL(url).query})),
         app_id=service,
+        security=BaseSecurity(ssl_context=context) if context else None,
         default_channel=Channel(publisher_confirms=True, on_return_raises=True),
         middlewares=(partial(GiveBack, holding),),
         timeout=CONNECT_TIMEOUT_S,

@@ -16,6 +16,7 @@ from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from services.puller.registry_api import RegistryApi
 from services.puller.settings import PullerSettings
+from shared import tls
 from shared.broker import Publisher, make_broker
 from shared.consuming import BrokerConnection
 from shared.health import Health
@@ -30,7 +31,7 @@ _DRAIN_S = 4.0
 
 def build_app(settings: PullerSettings) -> Starlette:
     """The puller, not yet connected to anything."""
-    broker = make_broker(settings.rabbitmq_url, service="puller")
+    broker = make_broker(settings.rabbitmq_url, service="puller", ca_file=settings.tls_ca_file)
     connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,))
     publisher = Publisher(broker)
     client_http = ClientHttp(
@@ -38,7 +39,9 @@ def build_app(settings: PullerSettings) -> Starlette:
         timeout_s=settings.pull_sync_timeout,
         body_limit_bytes=settings.pull_sync_body_limit_bytes,
     )
-    registry_http = httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, trust_env=False)
+    registry_http = httpx.AsyncClient(
+        timeout=_REGISTRY_TIMEOUT_S, trust_env=False, verify=tls.trusting(settings.tls_ca_file)
+    )
     puller = Puller(
         client_api=ClientApi(http=client_http),
         batches=BatchPublisher(publisher=publisher),

@@ -87,7 +87,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
+            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS, ca_file=settings.tls_ca_file)
             await stack.enter_async_context(servers.pool)
             await patiently(partial(work.schedule.ensure, settings.pull_sync_interval))
             await stack.enter_async_context(servers.http)
@@ -110,9 +110,10 @@ def build_app(settings: RegistrySettings) -> FastAPI:
 
 
 def _servers(settings: RegistrySettings) -> _Servers:
-    broker = make_broker(settings.rabbitmq_url, service="registry")
+    ca_file = settings.tls_ca_file
+    broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file)
     return _Servers(
-        pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE),
+        pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE, ca_file=ca_file),
         queries=load_queries("services.registry"),
         broker=broker,
         connection=BrokerConnection(broker, consumed=(PULL_SETTLED,)),
@@ -153,7 +154,7 @@ def _routers(settings: RegistrySettings, servers: _Servers, work: _Work) -> Iter
         burst=settings.pull_sync_nudge_burst,
     )
     quarantine = Quarantine(pool=pool, queries=queries, publisher=Publisher(servers.broker))
-    dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)
+    dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES, ca_file=settings.tls_ca_file)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
     yield ClientRoutes(
         clients=clients, nudges=nudges, dispatcher=dispatcher, probe=ClientProbe(http=servers.http)
