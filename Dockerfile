@@ -17,10 +17,11 @@ RUN python -m compileall -q /app && chmod -R a=rX /app
 
 FROM python:3.13-slim
 
+# /data for anybody: with docker-compose.tls.yml the client may run as somebody else.
 RUN pip uninstall --yes --quiet --root-user-action=ignore pip \
     && groupadd --gid 10001 pullsync \
     && useradd --uid 10001 --gid pullsync --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pullsync \
-    && install -d -o pullsync -g pullsync -m 0750 /data
+    && install -d -o pullsync -g pullsync -m 1777 /data
 
 COPY --from=build /venv /venv
 COPY --from=build /app /app

@@ -8,7 +8,7 @@ SEED ?=
 SECONDS ?= 180
 export CLIENTS
 
-.PHONY: help install up demo test chaos bench lint format docs lock clean
+.PHONY: help install up demo test chaos bench secrets lint format docs lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -30,6 +30,9 @@ chaos: install ## Kill, cut and stall everything, and check that nothing is lost
 
 bench: install ## Measure, against what else one would use. ONLY="ingest polls" for parts, QUICK=1 for 3 minutes, RUNS=5
 	@exec $(PYTHON_RUN) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(RUNS),--runs $(RUNS))
+
+secrets: install ## Make passwords, tokens, a CA and certificates in secrets/, for docker-compose.tls.yml. HOSTS="names of this machine"
+	@$(PYTHON_RUN) -m dev.first_secrets $(HOSTS)
 
 lint: install ## Check style and types.
 	@.venv/bin/ruff check .

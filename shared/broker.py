@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 from aio_pika.exceptions import ChannelNotFoundEntity, ChannelPreconditionFailed, DeliveryError
 from aiormq.exceptions import ChannelAccessRefused
 from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
+from faststream.security import BaseSecurity
 from yarl import URL
 
+from shared import tls
 from shared.encoding import decoded, encoded
 from shared.errors import TransientError
 from shared.holding import GiveBack, Holding
@@ -50,19 +53,21 @@ class Outages:
     """Logs the begin and the end of an outage; in between it is tried again, without a word."""
 
     def __init__(self) -> None:
-        self._told: type[BaseException] | None = None
+        self._told: str | None = None
 
     def lost(self, _connection: object, error: BaseException | None) -> None:
         """Called at each failed attempt, and when we close the connection ourselves, then without an error."""
         if error is None or isinstance(error, asyncio.CancelledError):
             return
-        remedy = _REMEDIES.get(type(error))
-        if self._told is not None and (remedy is None or self._told is type(error)):
+        of_topology = _REMEDIES.get(type(error))
+        remedy = of_topology or tls.remedy(error)
+        if self._told is not None and remedy in (None, self._told):
             return
-        self._told = type(error)
+        self._told = remedy or "broker_lost"
         problem = str(error) or type(error).__name__
         if remedy is not None:
-            log.error("topology_refused", problem=problem, remedy=remedy, retrying=True)
+            event = "topology_refused" if of_topology else "broker_refused"
+            log.error(event, problem=problem, remedy=remedy, retrying=True)
         else:
             log.warning("broker_lost", problem=problem, retrying=True)
 
@@ -90,12 +95,20 @@ _REMEDIES: Final[Mapping[type[BaseException], str]] = {
 }
 
 
-def make_broker(url: str, *, service: str) -> ServiceBroker:
-    """A broker that is not connected yet. Handlers get the decoded message; `shared.holding` handles their failures."""
+def make_broker(url: str, *, service: str, ca_file: Path | None = None) -> ServiceBroker:
+    """A broker that is not connected yet. Handlers get the decoded message; `shared.holding` handles their failures.
+
+    By `amqps://` the server's certificate and name are verified, as `shared.tls` tells.
+
+    Raises:
+        OSError: `ca_file` can't be read, or has no certificate.
+    """
     holding, outages = Holding(), Outages()
+    context = tls.for_rabbitmq(url, ca_file)
     broker = ServiceBroker(
         str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, **URL(url).query})),
         app_id=service,
+        security=BaseSecurity(ssl_context=context) if context else None,
         default_channel=Channel(publisher_confirms=True, on_return_raises=True),
         middlewares=(partial(GiveBack, holding),),
         timeout=CONNECT_TIMEOUT_S,

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any, Final
 
 import asyncpg
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
+
+from shared import tls
 
 COMMAND_TIMEOUT_S: Final = 60.0
 _CONNECT_S: Final = 10.0
@@ -87,11 +90,15 @@ def _lost(error: Exception) -> asyncpg.ConnectionDoesNotExistError:
     return asyncpg.ConnectionDoesNotExistError(str(error))
 
 
-def make_pool(database_url: str, *, service: str, max_size: int) -> asyncpg.Pool:
+def make_pool(database_url: str, *, service: str, max_size: int, ca_file: Path | None = None) -> asyncpg.Pool:
     """A pool to be entered; its connections show the service's name in `pg_stat_activity`.
 
     What a statement raises is in `TRANSIENT` if it may pass: also when the connection was lost between two statements.
-    After Postgres has turned read-only (it failed over), the pool connects anew.
+    After Postgres has turned read-only (it failed over), the pool connects anew. What the URL's sslmode verifies is
+    verified as `shared.tls` tells.
+
+    Raises:
+        OSError: `ca_file` can't be read, or has no certificate.
     """
     options: dict[str, Any] = {
         "max_queries": 50_000,
@@ -106,6 +113,7 @@ def make_pool(database_url: str, *, service: str, max_size: int) -> asyncpg.Pool
         max_size=max_size,
         timeout=_CONNECT_S,
         command_timeout=COMMAND_TIMEOUT_S,
+        ssl=tls.for_postgres(database_url, ca_file),
         server_settings={"application_name": f"pullsync-{service}"},
         **options,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,20 +14,23 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from shared import tls
 from shared.errors import StartupError
 from shared.patience import first_line, patiently
 
 
-async def migrate(database_url: str, *, schema: str, history: Path) -> None:
+async def migrate(database_url: str, *, schema: str, history: Path, ca_file: Path | None = None) -> None:
     """Apply what is missing of `history`, a folder of Alembic revisions, in one transaction.
 
-    Replicas that start together wait for the first by an advisory lock. While Postgres is away it keeps trying.
+    Replicas that start together wait for the first by an advisory lock. While Postgres is away it keeps trying, and
+    while its certificate is refused, of which `shared.tls` tells more.
 
     Raises:
-        StartupError: a statement is refused; nothing was changed.
+        StartupError: a statement is refused, or `ca_file` can't be used; nothing was changed.
     """
     try:
-        await patiently(partial(_migrate_once, database_url, schema, history), may_pass=_is_away)
+        connect = partial(asyncpg.connect, database_url, ssl=tls.for_postgres(database_url, ca_file))
+        await patiently(partial(_migrate_once, connect, schema, history), may_pass=_is_away)
     except (OSError, DBAPIError) as error:
         message = f"the schema {schema} can't be brought up to date: {first_line(error)}; see DATABASE_URL"
         raise StartupError(message) from error
@@ -43,11 +47,9 @@ def _is_away(error: Exception) -> bool:
     return state is None or state[:2] in {"08", "57", "53"}
 
 
-async def _migrate_once(database_url: str, schema: str, history: Path) -> None:
+async def _migrate_once(connect: Callable[[], Awaitable[asyncpg.Connection]], schema: str, history: Path) -> None:
     # asyncpg reads the URL itself, so that it means the same here as in the service's own pool.
-    engine = create_async_engine(
-        "postgresql+asyncpg://", async_creator=partial(asyncpg.connect, database_url), poolclass=NullPool
-    )
+    engine = create_async_engine("postgresql+asyncpg://", async_creator=connect, poolclass=NullPool)
     try:
         async with engine.begin() as connection:
             await connection.run_sync(_upgrade, schema, history)

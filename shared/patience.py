@@ -8,6 +8,7 @@ from typing import Final
 
 import structlog
 
+from shared import tls
 from shared.database import TRANSIENT
 
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
@@ -23,19 +24,26 @@ def is_transient(error: Exception) -> bool:
 async def patiently(
     step: Callable[[], Awaitable[None]], *, may_pass: Callable[[Exception], bool] = is_transient
 ) -> None:
-    """Do `step`, and again after a pause as long as it fails with what may pass. Only the first failure is logged.
+    """Do `step`, and again after a pause as long as it fails with what may pass.
+
+    The first failure is logged, and each other one about which something else must be done.
 
     Raises:
         Exception: what `step` raised and does not pass by itself.
     """
+    told: str | None = None
     for attempt in range(2**63):
         try:
             await step()
         except Exception as error:
             if not may_pass(error):
                 raise
-            if attempt == 0:
+            remedy = tls.remedy(error)
+            if remedy not in (None, told):
+                log.error("database_refused", problem=first_line(error), remedy=remedy, retrying=True)
+            elif attempt == 0:
                 log.warning("database_away", problem=first_line(error), retrying=True)
+            told = remedy or told
             await asyncio.sleep(_PAUSES_S[min(attempt, len(_PAUSES_S) - 1)])
         else:
             return

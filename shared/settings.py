@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated, Final, Literal, NoReturn, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationError
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from shared import tls
 from shared.outbound import Network
+from shared.secret_files import SecretFilesError, given_in, secrets_dir
 from shared.tokens import is_sendable
-from shared.trust import trusting
 
 LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
@@ -24,6 +28,12 @@ HOW_TO_MAKE: Final = "a good one is made by: python -c 'import secrets; print(se
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _PORTS: Final = 65_536
 
+_SECRET: Final = re.compile("TOKEN|KEY|PASSWORD")
+"""In the names of settings that are shown nowhere."""
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d{1,5})?")
+_SECRET_PART: Final = re.compile(r".*@|(?<=password=)[^&]*", re.DOTALL | re.IGNORECASE)
+"""What a URL may hold of a password, however badly it is written."""
+
 
 def _scheme(*schemes: str) -> AfterValidator:
     def check(url: str) -> str:
@@ -33,6 +43,39 @@ def _scheme(*schemes: str) -> AfterValidator:
         return url
 
     return AfterValidator(check)
+
+
+def _address(url: str) -> str:
+    """The URL, when it can be taken apart; if not, then the libraries would tell of a part of the password."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = None
+    hosts = parts.netloc.rpartition("@")[2].split(",") if parts else ()
+    if not parts or not all(map(_HOST.fullmatch, hosts)) or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+        message = "has no host and port that can be read; in a password, write / as %2F, # as %23, ? as %3F, @ as %40"
+        raise ValueError(message)
+    return url
+
+
+def _without(*names: str) -> AfterValidator:
+    """A URL that leaves it to TLS_CA_FILE who is trusted: what else it says of that would be ignored."""
+
+    def check(url: str) -> str:
+        found = [name for name in names if name in parse_qs(urlsplit(url).query, keep_blank_values=True)]
+        if found:
+            message = f"must not say {', '.join(found)}: certificates are verified against TLS_CA_FILE, or the system's"
+            raise ValueError(message)
+        return url
+
+    return AfterValidator(check)
+
+
+def _known_sslmode(url: str) -> str:
+    if tls.sslmode(url) not in (None, *tls.SSLMODES):
+        message = f"must have one of these as sslmode: {', '.join(tls.SSLMODES)}"
+        raise ValueError(message)
+    return url
 
 
 def _comma_separated(value: object) -> object:
@@ -85,50 +128,98 @@ def _port_range(text: str) -> range:
 
 
 def _certificates(path: Path | None) -> Path | None:
-    """The file, which was read to see that it has some. Raises as `trusting` does."""
-    if path is not None:
-        trusting(path)
+    """The file, which was read to see that it has some."""
+    try:
+        if path is not None:
+            tls.trusting(path)
+    except OSError as error:  # that of OpenSSL is one, too
+        message = f"must be a file with the certificate of a CA as PEM, which this user can read: {error.strerror}"
+        raise ValueError(message) from None
     return path
 
 
-DatabaseUrl = Annotated[str, _scheme("postgresql", "postgres")]
-RabbitMQUrl = Annotated[str, _scheme("amqp", "amqps")]
+DatabaseUrl = Annotated[
+    str,
+    _scheme("postgresql", "postgres"),
+    AfterValidator(_address),
+    _without("sslrootcert", "sslcert", "sslkey", "sslpassword", "sslcrl"),
+    AfterValidator(_known_sslmode),
+]
+RabbitMQUrl = Annotated[
+    str,
+    _scheme("amqp", "amqps"),
+    AfterValidator(_address),
+    _without("cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl"),
+]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
 Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, BeforeValidator(_comma_separated)]
 Ports = Annotated[tuple[InstanceOf[range], ...], NoDecode, BeforeValidator(_port_ranges)]
 CaFile = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_certificates)]
 
 
-_SECRET: Final = re.compile("TOKEN|KEY|PASSWORD")
-"""In the names of settings that are shown nowhere."""
-
-
 class ServiceSettings(BaseSettings):
-    """Read from the environment, and from a file `.env` in the working directory; the environment wins."""
+    """Read from files in a folder of secrets, the environment, and a file `.env` in the working directory.
+
+    The first of these that has a setting wins.
+    """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
 
     log_level: LogLevel = "info"
+    tls_ca_file: CaFile = None
+    """The CAs that RabbitMQ, PostgreSQL and the registry may have their certificates from; the system's if none."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Files first: who mounts a secret means it, and a forgotten variable must not hide it."""
+        _ = settings_cls
+        return init_settings, file_secret_settings, env_settings, dotenv_settings
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
 def load_settings(settings: type[SettingsT]) -> SettingsT:
-    """The settings of this process; a bad one ends it with status 2 and a line for each, without a stack trace."""
+    """The settings of this process; a bad one ends it with status 2 and a line for each, without a stack trace.
+
+    No line shows what a file of a secret says, or a setting whose name is that of a secret.
+    """
+    files: frozenset[str] = frozenset()
     try:
-        return settings()
+        folder = secrets_dir(os.environ)
+        if folder is not None:
+            files = given_in(folder, settings.model_fields)
+        return settings(_secrets_dir=folder)
+    except SecretFilesError as error:
+        _exit_with(*error.problems)
     except ValidationError as error:
-        _exit_with(error)
+        _exit_with(*_described(error, files))
     except UnicodeDecodeError as error:
-        print(f"the file .env is not UTF-8: {error}", file=sys.stderr)  # noqa: T201 - before logging
-        sys.exit(2)
+        _exit_with(f"the file .env is not UTF-8: {error.reason} at byte {error.start}")
 
 
-def _exit_with(error: ValidationError) -> NoReturn:
+def _described(error: ValidationError, files: Collection[str]) -> list[str]:
+    lines = []
     for problem in error.errors(include_url=False, include_context=False):
         name = "_".join(str(part) for part in problem["loc"]).upper()
-        found = re.sub("//.*@", "//***@", repr(problem["input"]))  # a URL may hold a password
-        found = "" if _SECRET.search(name) else f"; found {found}"
-        print(f"setting {name}: {problem['msg']}{found}", file=sys.stderr)  # noqa: T201 - before logging
+        setting = str(problem["loc"][0]) if problem["loc"] else ""
+        found = f"; found {_SECRET_PART.sub('***', repr(problem['input']))}"
+        if setting in files:
+            found = ", in the file of that name"
+        elif _SECRET.search(name):
+            found = ""
+        lines.append(f"setting {name}: {problem['msg']}{found}")
+    return lines
+
+
+def _exit_with(*lines: str) -> NoReturn:
+    for line in lines:
+        print(line, file=sys.stderr)  # noqa: T201 - before logging
     sys.exit(2)

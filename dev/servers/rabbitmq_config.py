@@ -1,16 +1,24 @@
 """The files and the environment of a private RabbitMQ node."""
 
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
+from dev.servers.certificate import ServerCertificate
 from dev.servers.ports import LOOPBACK
+from dev.servers.private_file import write_private
 
 _USER: Final = "pullsync"
+TLS: Final = {
+    "ssl_options.versions.1": "tlsv1.3",
+    "ssl_options.versions.2": "tlsv1.2",
+    "ssl_options.verify": "verify_none",
+    "ssl_options.fail_if_no_peer_cert": "false",
+}
+"""As in deploy/rabbitmq/tls.conf. Users are known by their passwords, and not by certificates."""
 
 
 @dataclass(frozen=True)
@@ -31,17 +39,24 @@ class Ports:
     prometheus: int
     distribution: int
     epmd: int
+    amqps: int | None = None
+    """None for a node without TLS."""
 
 
-def write_files(data_dir: Path, ports: Ports, *, join: str | None = None) -> Credentials:
+def write_files(
+    data_dir: Path, ports: Ports, *, join: str | None = None, certificate: ServerCertificate | None = None
+) -> Credentials:
     """Makes in `data_dir` what a start needs: credentials and cookie are kept, the configuration is written anew."""
     credentials = keep_credentials(data_dir / "credentials.json")
     _keep_cookie(data_dir / "home")
     etc = data_dir / "etc"
     etc.mkdir(exist_ok=True)
-    _write_private(etc / "rabbitmq.conf", configuration(credentials, ports, join=join))
-    _write_private(etc / "advanced.config", "[].\n")
-    _write_private(etc / "enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
+    lines = configuration(credentials, ports, join=join)
+    if certificate is not None:
+        lines += _tls(ports, *certificate.write(etc))
+    write_private(etc / "rabbitmq.conf", lines)
+    write_private(etc / "advanced.config", "[].\n")
+    write_private(etc / "enabled_plugins", "[rabbitmq_management,rabbitmq_prometheus].\n")
     return credentials
 
 
@@ -78,6 +93,16 @@ def configuration(credentials: Credentials, ports: Ports, *, join: str | None = 
         lines |= {
             f"cluster_formation.classic_config.nodes.{n}": node for n, node in enumerate((join, credentials.node))
         }
+    return _text(lines)
+
+
+def _tls(ports: Ports, certificate: Path, key: Path) -> str:
+    listener = f"{LOOPBACK}:{ports.amqps}"
+    files = {"ssl_options.certfile": str(certificate), "ssl_options.keyfile": str(key)}
+    return _text({"listeners.ssl.local": listener, **files, **TLS})
+
+
+def _text(lines: Mapping[str, str]) -> str:
     return "".join(f"{name} = {value}\n" for name, value in lines.items())
 
 
@@ -86,7 +111,7 @@ def keep_credentials(path: Path) -> Credentials:
     if path.exists():
         return Credentials(**json.loads(path.read_text()))
     new = Credentials(f"pullsync-{secrets.token_hex(4)}@localhost", _USER, secrets.token_urlsafe(24))
-    _write_private(path, json.dumps(asdict(new), indent=2) + "\n")
+    write_private(path, json.dumps(asdict(new), indent=2) + "\n")
     return new
 
 
@@ -94,8 +119,8 @@ def give_identity(data_dir: Path, credentials: Credentials, cookie: str) -> None
     """Before its first start, makes a node a certain one: the nodes of a cluster share users and the Erlang cookie."""
     home = data_dir / "home"
     home.mkdir(parents=True, exist_ok=True)
-    _write_private(home / ".erlang.cookie", cookie, mode=0o400)
-    _write_private(data_dir / "credentials.json", json.dumps(asdict(credentials), indent=2) + "\n")
+    write_private(home / ".erlang.cookie", cookie, mode=0o400)
+    write_private(data_dir / "credentials.json", json.dumps(asdict(credentials), indent=2) + "\n")
 
 
 def clean_environment(environment: Mapping[str, str]) -> dict[str, str]:
@@ -109,13 +134,4 @@ def _keep_cookie(home: Path) -> None:
     home.mkdir(exist_ok=True)
     cookie = home / ".erlang.cookie"
     if not cookie.exists():
-        _write_private(cookie, secrets.token_hex(20), mode=0o400)
-
-
-def _write_private(path: Path, text: str, *, mode: int = 0o600) -> None:
-    """Written at once, as seen from outside, and never readable by others."""
-    unfinished = path.with_name(path.name + ".new")
-    unfinished.unlink(missing_ok=True)
-    with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as file:
-        file.write(text)
-    unfinished.replace(path)
+        write_private(cookie, secrets.token_hex(20), mode=0o400)

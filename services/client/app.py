@@ -23,6 +23,7 @@ from services.client.registration import Registrar
 from services.client.retention import Retention
 from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
+from shared import tls
 from shared.client_protocol import Registration
 from shared.sql import load_queries
 
@@ -82,7 +83,9 @@ async def _talking_to_registry(
 ) -> AsyncIterator[None]:
     limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
-        http = httpx.AsyncClient(timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False)
+        http = httpx.AsyncClient(
+            timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False, verify=tls.trusting(settings.tls_ca_file)
+        )
         await stack.enter_async_context(http)
         registrar = _registrar(settings, http, pull_access)
         pull_access.on_refused = registrar.doubt_token

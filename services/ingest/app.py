@@ -41,8 +41,9 @@ _POOL_SIZE = 7
 
 def build_app(settings: IngestSettings) -> Starlette:
     """Ingest, not yet connected to anything. Its lifespan migrates the schema, then connects."""
-    pool = make_pool(settings.database_url, service="ingest", max_size=_POOL_SIZE)
-    broker = make_broker(settings.rabbitmq_url, service="ingest")
+    ca_file = settings.tls_ca_file
+    pool = make_pool(settings.database_url, service="ingest", max_size=_POOL_SIZE, ca_file=ca_file)
+    broker = make_broker(settings.rabbitmq_url, service="ingest", ca_file=ca_file)
     connection = BrokerConnection(
         broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS), declares=settings.rabbitmq_declare
     )
@@ -67,7 +68,7 @@ def build_app(settings: IngestSettings) -> Starlette:
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
+            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS, ca_file=ca_file)
             await stack.enter_async_context(pool)
             await patiently(partial(keep_species, pool, queries, shipped_species()))
             await stack.enter_async_context(http)

@@ -16,6 +16,7 @@ from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from services.puller.registry_api import RegistryApi
 from services.puller.settings import PullerSettings
+from shared import tls
 from shared.broker import Publisher, make_broker
 from shared.consuming import BrokerConnection
 from shared.health import Health
@@ -31,7 +32,7 @@ _DRAIN_S = 4.0
 
 def build_app(settings: PullerSettings) -> Starlette:
     """The puller, not yet connected to anything."""
-    broker = make_broker(settings.rabbitmq_url, service="puller")
+    broker = make_broker(settings.rabbitmq_url, service="puller", ca_file=settings.tls_ca_file)
     connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,), declares=settings.rabbitmq_declare)
     publisher = Publisher(broker)
     client_http = ClientHttp(
@@ -41,7 +42,10 @@ def build_app(settings: PullerSettings) -> Starlette:
         ca_file=settings.pull_sync_ca_file,
     )
     registry_http = httpx.AsyncClient(
-        timeout=_REGISTRY_TIMEOUT_S, trust_env=False, headers=authorization(next(iter(settings.service_tokens), None))
+        timeout=_REGISTRY_TIMEOUT_S,
+        trust_env=False,
+        verify=tls.trusting(settings.tls_ca_file),
+        headers=authorization(next(iter(settings.service_tokens), None)),
     )
     derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
     puller = Puller(

@@ -97,7 +97,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         require_guard(settings)
         async with AsyncExitStack() as stack:
-            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS)
+            await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS, ca_file=settings.tls_ca_file)
             await stack.enter_async_context(servers.pool)
             await patiently(partial(work.schedule.ensure, settings.pull_sync_interval))
             await stack.enter_async_context(servers.http)
@@ -140,9 +140,10 @@ def _limit(app: FastAPI, settings: RegistrySettings) -> None:
 
 
 def _servers(settings: RegistrySettings) -> _Servers:
-    broker = make_broker(settings.rabbitmq_url, service="registry")
+    ca_file = settings.tls_ca_file
+    broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file)
     return _Servers(
-        pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE),
+        pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE, ca_file=ca_file),
         queries=load_queries("services.registry"),
         broker=broker,
         connection=BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare),
@@ -185,7 +186,7 @@ def _routers(
         burst=settings.pull_sync_nudge_burst,
     )
     quarantine = Quarantine(pool=pool, queries=queries, publisher=Publisher(servers.broker))
-    dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES)
+    dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES, ca_file=settings.tls_ca_file)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
     yield ClientRoutes(
         clients=clients,

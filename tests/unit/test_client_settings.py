@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from dev.certificates import Authority
 from services.client.settings import ClientSettings
 from shared.settings import load_settings
 
@@ -49,11 +50,12 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_nudge": False,
         "backend_url": "http://localhost:8000",
         "log_level": "info",
+        "tls_ca_file": None,
     }
     assert settings.public_url == "http://localhost:3001"
 
 
-def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Each name is read; trailing slashes are dropped, and origins are a list with commas."""
     variables = {
         "CLIENT_HOST": "0.0.0.0",
@@ -69,7 +71,9 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "CLIENT_REGISTRATION_TOKEN": " of-registration ",
         "BACKEND_URL": "https://api.example.org/",
         "LOG_LEVEL": "DEBUG",
+        "TLS_CA_FILE": str(tmp_path / "ca.crt"),
     }
+    (tmp_path / "ca.crt").write_text(Authority.new("a CA").certificate_pem)
     assert set(variables) == NAMES
     settings = read(monkeypatch, variables)
     assert settings.model_dump() == {
@@ -86,6 +90,7 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_registration_token": "of-registration",
         "backend_url": "https://api.example.org",
         "log_level": "debug",
+        "tls_ca_file": tmp_path / "ca.crt",
     }
     assert settings.public_url == "https://example.org/ash"
 

@@ -14,6 +14,7 @@ import yaml
 
 from dev.definitions import DEFINITIONS, users
 from dev.servers.postgres import TUNED
+from shared.secret_files import VARIABLE
 from shared.settings import ServiceSettings
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -264,9 +265,12 @@ def test_rabbitmq_reads_the_definitions_that_its_start_writes(services: dict[str
 
 
 def test_the_example_names_every_variable_and_no_other(compose_text: str, example: dict[str, str | None]) -> None:
-    """Those of the services, and those of docker compose."""
-    known = {match["name"] for match in _INTERPOLATION.finditer(compose_text)}
+    """Those of the services, those of docker compose, and which files these read."""
+    over = (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
+    known = {match["name"] for match in _INTERPOLATION.finditer(compose_text + over)} | {"COMPOSE_FILE", VARIABLE}
     assert set(example) == known.union(*(variables_of(name) for name in OURS))
+    for match in _INTERPOLATION.finditer(over):
+        assert example[match["name"]] in (None, match["default"])
 
 
 def test_the_example_changes_nothing(
@@ -294,7 +298,16 @@ def test_the_example_shows_the_default_database_urls() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".git/HEAD", ".venv/bin/python", ".local/password", ".env", "services/.env", "tests/x"]
+    "path",
+    [
+        ".git/HEAD",
+        ".venv/bin/python",
+        ".local/password",
+        ".env",
+        "services/.env",
+        "secrets/registry/OPERATOR_TOKENS",
+        "tests/x",
+    ],
 )
 def test_the_build_context_leaves_out(path: str) -> None:
     """Neither secrets nor what an image has no use for is sent to the engine."""

@@ -118,15 +118,92 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-@pytest.mark.parametrize(("settings", "name"), [(IngestSettings, "DATABASE_URL"), (PullerSettings, "RABBITMQ_URL")])
+MISTYPED = [
+    "mysql://pullsync:secret-word@localhost/pullsync",
+    "pullsync:secret-word@localhost/pullsync",
+    "{scheme}://pullsync:secret-word/2@localhost/pullsync",
+    "{scheme}://pullsync:1/secret-word@localhost/pullsync",
+    "{scheme}://pullsync:1?secret-word@localhost/pullsync",
+    "{scheme}://pullsync:1#secret-word@localhost/pullsync",
+    "{scheme}://pullsync:[secret-word@localhost/pullsync",
+    "http://localhost/pullsync?user=u&password=secret-word",
+]
+
+
+@pytest.mark.parametrize("mistyped", MISTYPED)
+@pytest.mark.parametrize(
+    ("settings", "name", "scheme"),
+    [(IngestSettings, "DATABASE_URL", "postgresql"), (PullerSettings, "RABBITMQ_URL", "amqp")],
+)
 def test_no_password_is_shown(
-    settings: type[ServiceSettings], name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    settings: type[ServiceSettings],
+    name: str,
+    scheme: str,
+    mistyped: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A mistyped scheme does not put the password into the log."""
-    monkeypatch.setenv(name, "mysql://pullsync:secret-word@localhost/pullsync")
+    """A mistyped scheme, or a character that a URL can't have there, does not put the password into the log."""
+    monkeypatch.setenv(name, mistyped.format(scheme=scheme))
     with pytest.raises(SystemExit):
         load_settings(settings)
-    assert "secret-word" not in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "secret-word" not in told
+    assert told.startswith(f"setting {name}: ")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:a%2Fb@db-1:5432,db-2:5432/pullsync?target_session_attrs=read-write",
+        "postgresql://u@[::1]:5432/pullsync?sslmode=verify-full",
+        "postgres:///pullsync?host=/run/postgresql",
+    ],
+)
+def test_addresses_that_libpq_knows_are_taken(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several hosts, IPv6, a socket, a password with what must be escaped."""
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert load_settings(IngestSettings).database_url == url
+
+
+UNVERIFIED = [
+    ("DATABASE_URL", "postgresql://db/p?sslmode=verify-full&sslrootcert=/ca.crt", "sslrootcert"),
+    ("DATABASE_URL", "postgresql://db/p?sslcert=", "sslcert"),
+    ("DATABASE_URL", "postgresql://db/p?sslmode=verify", "verify-full"),
+    ("RABBITMQ_URL", "amqps://mq/?no_verify_ssl=1", "no_verify_ssl"),
+    ("RABBITMQ_URL", "amqps://mq/?cafile=/ca.crt&heartbeat=5", "cafile"),
+]
+
+
+@pytest.mark.parametrize(("name", "url", "word"), UNVERIFIED)
+def test_a_url_does_not_say_who_is_trusted(
+    name: str, url: str, word: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TLS_CA_FILE does: what a URL says of it would be ignored, or turn verification off."""
+    monkeypatch.setenv(name, url)
+    with pytest.raises(SystemExit):
+        load_settings(IngestSettings)
+    assert word in capsys.readouterr().err.partition("; found")[0]
+
+
+@pytest.mark.parametrize("content", [None, "", "no certificate"])
+def test_authorities_that_cannot_be_read_are_told(
+    content: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The file is read at the start, so that a mistake is told there."""
+    path = tmp_path / "ca.crt"
+    if content is not None:
+        path.write_text(content)
+    monkeypatch.setenv("TLS_CA_FILE", str(path))
+    with pytest.raises(SystemExit):
+        load_settings(PullerSettings)
+    assert capsys.readouterr().err.startswith("setting TLS_CA_FILE: ")
+
+
+def test_no_authorities_are_those_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`TLS_CA_FILE=` is as if it were not there."""
+    monkeypatch.setenv("TLS_CA_FILE", "")
+    assert load_settings(PullerSettings).tls_ca_file is None
 
 
 def test_some_network_must_be_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -53,8 +54,10 @@ class DeadLetters:
     queue.
     """
 
-    def __init__(self, *, url: str, work_queues: Sequence[RabbitQueue]) -> None:
-        self._queues = {queue.name: DeadLetterQueue(url=url, work_queue=queue) for queue in work_queues}
+    def __init__(self, *, url: str, work_queues: Sequence[RabbitQueue], ca_file: Path | None = None) -> None:
+        self._queues = {
+            queue.name: DeadLetterQueue(url=url, work_queue=queue, ca_file=ca_file) for queue in work_queues
+        }
 
     async def counts(self) -> list[DeadLetterCount]:
         """Each queue and how much lies there; a queue that is busy for more than a second without a number."""

@@ -16,6 +16,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from ssl import SSLContext
 from typing import Final, Generic, TypeVar
 
 import aio_pika
@@ -26,6 +28,7 @@ from aiormq.exceptions import ChannelLockedResource
 from faststream.rabbit import RabbitQueue
 
 from services.registry.errors import UnavailableError
+from shared import tls
 from shared.copies import reborn
 from shared.topology import EXCHANGE, dead_letter_queue
 
@@ -59,12 +62,13 @@ class DeadLettersBusyError(UnavailableError):
 class DeadLetterQueue:
     """The dead-letter queue of one work queue. It is not connected: each opening makes a connection of its own."""
 
-    def __init__(self, *, url: str, work_queue: RabbitQueue) -> None:
+    def __init__(self, *, url: str, work_queue: RabbitQueue, ca_file: Path | None = None) -> None:
         self.name = dead_letter_queue(work_queue).name
         self.work_queue = work_queue.name
         self.routing_key = work_queue.routing()
         """The only one that leads to the work queue."""
         self._url = url
+        self._tls = tls.for_rabbitmq(url, ca_file)
         self._turn = asyncio.Lock()
 
     @asynccontextmanager
@@ -78,7 +82,7 @@ class DeadLetterQueue:
             DeadLettersBusyError: it was not our turn within `patience_s` here, or as long again in other registries.
             BrokerAwayError: the broker is away, or the queue was not declared yet.
         """
-        async with _asked_of_the_broker(), self._own_turn(patience_s), _connected(self._url) as connection:
+        async with _asked_of_the_broker(), self._own_turn(patience_s), _connected(self._url, self._tls) as connection:
             yield OpenQueue(connection, await self._locked(connection, patience_s), self)
 
     @asynccontextmanager
@@ -230,9 +234,9 @@ async def _asked_of_the_broker() -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _connected(url: str) -> AsyncIterator[AbstractConnection]:
+async def _connected(url: str, context: SSLContext | None) -> AsyncIterator[AbstractConnection]:
     """A connection that does not come back by itself, since what was held is lost with it."""
-    connecting = asyncio.create_task(aio_pika.connect(url, timeout=_CONNECT_S))
+    connecting = asyncio.create_task(aio_pika.connect(url, ssl_context=context, timeout=_CONNECT_S))
     try:
         connection = await asyncio.shield(connecting)
     except asyncio.CancelledError:
