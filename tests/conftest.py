@@ -93,6 +93,7 @@ def stack(database: Database, broker_url: str, tmp_path_factory: pytest.TempPath
             "PULL_SYNC_LEASE": "10",
             "PULL_SYNC_TIMEOUT": "3",
             "CLIENT_REGISTRATION_CHECK": "1",
+            "PULL_SYNC_NETWORKS": "loopback",
         },
     )
     with running:
