@@ -8,7 +8,7 @@ SEED ?=
 SECONDS ?= 180
 export CLIENTS
 
-.PHONY: help install up demo test chaos bench secrets lint format docs lock clean
+.PHONY: help install up demo test chaos fuzz attack bench secrets lint audit format docs lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -28,16 +28,26 @@ test: install ## Run all tests against real servers. ARGS="-k ranking" passes op
 chaos: install ## Kill, cut and stall everything, and check that nothing is lost. ROUNDS=1 SEED=by chance SECONDS=180
 	@exec $(PYTHON_RUN) -m tests.chaos --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+fuzz: install ## Look for bytes that break a decoder, led by coverage. SECONDS=180 for each target, ONLY="plain item" for some
+	@exec $(PYTHON_RUN) -m tests.fuzz --seconds $(SECONDS) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+attack: install ## Send registry and client whatever their OpenAPI documents allow, and what not. SECONDS=180 for each, SEED=7
+	@ATTACK_SECONDS=$(SECONDS) ATTACK_SEED=$(or $(SEED),7) $(PYTHON_RUN) -m pytest tests/e2e/test_any_request.py $(ARGS)
+
 bench: install ## Measure, against what else one would use. ONLY="ingest polls" for parts, QUICK=1 for 3 minutes, RUNS=5
 	@exec $(PYTHON_RUN) -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(RUNS),--runs $(RUNS))
 
 secrets: install ## Make passwords, tokens, a CA and certificates in secrets/, for docker-compose.tls.yml. HOSTS="names of this machine"
 	@$(PYTHON_RUN) -m dev.first_secrets $(HOSTS)
 
-lint: install ## Check style and types.
+lint: install ## Check style, types, and what is known to be insecure.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
+	@.venv/bin/bandit -q -c pyproject.toml -r services shared
+
+audit: install ## Ask whether a known vulnerability is in what is installed (needs the network).
+	@exec $(PYTHON_RUN) -m dev.audit
 
 format: install ## Format the code.
 	@.venv/bin/ruff check --fix .
@@ -52,6 +62,8 @@ lock: ## Compile the requirements files anew, with hashes (needs uv).
 		pyproject.toml -o requirements-dev.txt
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header benchmarks/requirements.in \
 		-o benchmarks/requirements.txt
+	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header tests/fuzz/requirements.in \
+		-o tests/fuzz/requirements.txt
 
 clean: install ## Remove the data of `make up` (.local/).
 	@exec $(PYTHON_RUN) -m dev.up clean

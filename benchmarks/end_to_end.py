@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
 import asyncpg
@@ -17,6 +15,7 @@ from benchmarks.figures import Figure, at_least, ratios
 from benchmarks.place import Place, Servers
 from benchmarks.plan import Plan, progress
 from benchmarks.rivals.running import run_rival
+from dev.environments import python_with
 from dev.stack import CHECKOUT
 from shared.client_protocol import SYNC_DATA_PATH
 
@@ -31,7 +30,7 @@ _TIMEOUT_S: Final = 300.0
 
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
     """Each run from fresh tables, with services that wait."""
-    dlt = _install_dlt()
+    dlt = python_with(_ENVIRONMENT, CHECKOUT / "benchmarks" / "requirements.txt")
     times: dict[str, list[float]] = {"us": [], "dlt": [], "one by one": []}
     for run in range(plan.runs):
         async with servers.place(clients=CLIENTS) as place:
@@ -74,17 +73,3 @@ async def _ours(place: Place) -> float:
 
 async def _check_count(pool: asyncpg.Pool, table: str) -> None:
     assert await pool.fetchval(f"SELECT count(*) FROM {table}") == CLIENTS * CAPTURES
-
-
-def _install_dlt() -> Path:
-    """The Python that has it."""
-    python = _ENVIRONMENT / "bin" / "python"
-    requirements = CHECKOUT / "benchmarks" / "requirements.txt"
-    stamp = _ENVIRONMENT / "requirements.txt"
-    if not stamp.exists() or stamp.read_bytes() != requirements.read_bytes():
-        progress("installing dlt (once) ...")
-        subprocess.run([sys.executable, "-m", "venv", "--clear", _ENVIRONMENT], check=True)  # noqa: S603 - ours
-        pip = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", "--require-hashes"]
-        subprocess.run([*pip, "-r", str(requirements)], check=True)  # noqa: S603 - ours
-        stamp.write_bytes(requirements.read_bytes())
-    return python

@@ -105,6 +105,7 @@ def stack(database: Database, broker: Broker, tmp_path_factory: pytest.TempPathF
             "PULL_SYNC_LEASE": "10",
             "PULL_SYNC_TIMEOUT": "3",
             "CLIENT_REGISTRATION_CHECK": "1",
+            "PULL_SYNC_NETWORKS": "loopback",
         },
     )
     with running:

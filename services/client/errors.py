@@ -13,6 +13,7 @@ import structlog
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from httpx import codes
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
@@ -41,6 +42,13 @@ class RequestError(ClientError):
         self.status = status
         self.unread = unread
         """Whether the sender may still be sending its body."""
+
+
+class Refusal(BaseModel):
+    """The body of every answer that is no success."""
+
+    error: str
+    """One sentence."""
 
 
 class EarlyResponse(JSONResponse):

@@ -6,10 +6,11 @@ from datetime import datetime
 from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from services.client.bodies import as_capture_ids, as_new_capture, read_object
+from services.client.errors import Refusal
 from services.client.pull_access import PullAccess
 from services.client.store import CLIENT_VERSION, CaptureStore, Page
 from shared.client_protocol import (
@@ -19,7 +20,9 @@ from shared.client_protocol import (
     HEALTH_PATH,
     STATS_PATH,
     SYNC_DATA_PATH,
+    Acknowledge,
     Acknowledged,
+    AddCapture,
     AllCaptures,
     Capture,
     Health,
@@ -33,6 +36,11 @@ LARGEST_PAGE: Final = 10_000
 CAPTURE_BODY_BYTES: Final = 1024 * 1024
 ACKNOWLEDGE_BODY_BYTES: Final = 16 * 1024 * 1024
 """More than for a capture: without paging, one acknowledgement answers all that was pending, which has no limit."""
+
+_REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
+    "4XX": {"model": Refusal, "description": "Refused; nothing was changed."},
+    503: {"model": Refusal, "description": "The database can't be used."},
+}
 
 
 def read_since(value: object) -> datetime | None:
@@ -76,13 +84,19 @@ class ClientRoutes:
 
     def router(self) -> APIRouter:
         """To be included by the app."""
-        router = APIRouter()
+        router = APIRouter(responses=_REFUSALS)
         pulls = [Depends(self._pull_access.check)]
         router.add_api_route(HEALTH_PATH, self.health)
         router.add_api_route(SYNC_DATA_PATH, self.sync_data, responses=_answers(SyncData[Capture]), dependencies=pulls)
-        router.add_api_route(ACKNOWLEDGE_PATH, self.acknowledge, methods=["POST"], dependencies=pulls)
+        router.add_api_route(
+            ACKNOWLEDGE_PATH,
+            self.acknowledge,
+            methods=["POST"],
+            openapi_extra=_with_body(Acknowledge),
+            dependencies=pulls,
+        )
         router.add_api_route(STATS_PATH, self.stats)
-        router.add_api_route(ADD_CAPTURE_PATH, self.add_capture, methods=["POST"])
+        router.add_api_route(ADD_CAPTURE_PATH, self.add_capture, methods=["POST"], openapi_extra=_with_body(AddCapture))
         router.add_api_route(ALL_CAPTURES_PATH, self.all_captures, responses=_answers(AllCaptures), dependencies=pulls)
         return router
 
@@ -151,6 +165,12 @@ class ClientRoutes:
 def _answers(model: type) -> dict[int | str, dict[str, Any]]:
     """For the API's document, since the captures come as texts."""
     return {200: {"model": model}}
+
+
+def _with_body(kind: type[BaseModel]) -> dict[str, Any]:
+    """For the document: what the body holds, which the route reads by itself."""
+    content = {"application/json": {"schema": kind.model_json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def _json_response(members: Mapping[str, str]) -> Response:

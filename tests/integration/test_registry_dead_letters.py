@@ -229,6 +229,21 @@ async def test_the_whole_message_is_answered(
     assert await drained(channel) == [body]
 
 
+async def test_headers_nested_beyond_all_measure_are_told_by_a_word(
+    http: httpx.AsyncClient, channel: AbstractChannel
+) -> None:
+    """JSON as deep as AMQP can't be answered; the other headers are as they came."""
+    nested: Any = 1
+    for _ in range(300):
+        nested = [nested]
+    await bury(channel, b"x", headers={"deep": nested, "plain": [1]})
+    [letter] = await letters(http)
+    answer = await http.get(f"{API}/{BATCHES}/{letter['id']}")
+    assert answer.status_code == 200, answer.text
+    told = answer.json()["headers"]
+    assert (told["deep"], told["plain"]) == ("(nested too deeply to be shown)", [1])
+
+
 async def test_a_large_body_is_cut(http: httpx.AsyncClient, channel: AbstractChannel) -> None:
     """And says so; a character that is cut in two is left out."""
     await bury(channel, b"a" + "\u00e9".encode() * BODY_SHOWN_BYTES)

@@ -91,7 +91,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
     "clients_unregister": Documented(
         answers=_says("Client user_1 is no longer registered."), refusals=(UnknownClientError,)
     ),
-    "clients_list": Documented(answers={200: [examples.CLIENT]}),
+    "clients_list": Documented(answers={200: [examples.CLIENT]}, refusals=(UnknownClientError,)),
     "clients_get": Documented(answers={200: examples.CLIENT}, refusals=(UnknownClientError,)),
     "clients_change": Documented(
         request={"sync_interval_s": 300},

@@ -21,6 +21,7 @@ BODY_SHOWN_BYTES: Final = 1024 * 1024
 """Most of a body that is answered."""
 _ID_CHARS: Final = 32
 _BYTES_PER_CHAR: Final = 4
+_TOO_DEEP: Final = "(nested too deeply to be shown)"
 
 _STORIES: Final = {
     "rejected": "was refused at once, because it could not be read",
@@ -130,11 +131,20 @@ def described_whole(message: AbstractIncomingMessage) -> WholeDeadLetter:
     return WholeDeadLetter(
         **dict(described(message)),
         deaths=deaths(message.headers),
-        headers=to_jsonable_python(dict(message.headers), bytes_mode="base64", inf_nan_mode="strings", fallback=repr),
+        headers={name: _shown(value) for name, value in message.headers.items()},
         body=body,
         body_format=body_format,
         body_is_cut=len(message.body) > BODY_SHOWN_BYTES,
     )
+
+
+def _shown(header: Any) -> Any:
+    """A header as JSON, at the depth that it has in the answer, or a word in its place when that is too deep."""
+    try:
+        (shown,) = to_jsonable_python([[header]], bytes_mode="base64", inf_nan_mode="strings", fallback=repr)
+    except ValueError:
+        return _TOO_DEEP
+    return shown[0]
 
 
 def deaths(headers: Mapping[str, Any]) -> list[Death]:
