@@ -331,3 +331,17 @@ def test_each_endpoint_is_shown_by_tests_that_exist() -> None:
         if not named:
             without.append(name)
     assert without == []
+
+
+def test_each_attack_that_security_tells_of_has_its_test() -> None:
+    """Every test that `docs/security.md` names is there."""
+    text = (docs.DOCS / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", text)
+    assert len(named) > 50
+    missing = [
+        (path, name)
+        for path, name in named
+        if not (ROOT / path).is_file()
+        or (name and not re.search(rf"\bdef {name}\b", (ROOT / path).read_text(encoding="utf-8")))
+    ]
+    assert missing == []
