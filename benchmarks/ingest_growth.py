@@ -50,8 +50,8 @@ _TIMEOUT_S: Final = 3_600.0
 async def measure(servers: Servers, plan: Plan) -> Sequence[Figure]:
     """The same queue, drained into empty tables and into full ones.
 
-    Full of what others have, the work is the same. Full of what the same users have, holdings are changed where else they
-    are added, and each page of theirs goes into Postgres' log as a whole once after a checkpoint.
+    Full of what others have, the work is the same. Full of what the same users have, holdings are changed where else
+    they are added, and each page of theirs goes into Postgres' log as a whole once after a checkpoint.
     """
     clients, stored = plan.size(full=2_000, quick=1_000), plan.size(full=10_000_000, quick=500_000)
     ratios: dict[int, list[float]] = {_OTHERS_FROM: [], 0: []}
