@@ -245,6 +245,7 @@ def _answer(status: HTTPStatus, sentence: str) -> bytes:
     body = json.dumps(problem).encode()
     head = (
         f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/problem+json\r\n"
+        "x-content-type-options: nosniff\r\n"
         f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
     )
     return head.encode() + body
