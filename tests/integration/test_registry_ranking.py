@@ -206,7 +206,8 @@ async def test_an_unknown_user_is_told_from_one_without_holdings(
     await hold(pool, "generous", 1, removed=True, hours=1)
     await hold(pool, "remover", 1, removed=True)
     connection = await asyncpg.connect(database.registry_url)
-    await connection.execute(load_queries("services.registry")["register"], "new", "http://localhost:1", "web", [])
+    register = load_queries("services.registry")["register"]
+    await connection.execute(register, "new", "http://localhost:1", "web", [], None, None)
     await connection.close()
     for known in ("generous", "remover", "new"):
         answer = await http.get(f"{USERS}/{known}")
