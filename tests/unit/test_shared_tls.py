@@ -108,3 +108,13 @@ def test_a_broker_that_is_refused_is_told_after_an_outage_and_told_once() -> Non
         outages.lost(None, OSError("away"))
     events = ["broker_lost", "broker_refused", "broker_refused", "broker_back", "broker_lost"]
     assert [line["event"] for line in found] == events
+
+
+@pytest.mark.timeout(20)
+def test_errors_that_come_of_each_other_are_looked_at_once() -> None:
+    """As those of a connection that several tasks lose at once; to follow them for ever would hang a service."""
+    first, second, third = OSError("first"), StopAsyncIteration(), ssl.SSLError(1, "wrong version number")
+    first.__context__, second.__context__ = second, first
+    assert tls.remedy(first) is None
+    second.__cause__, third.__context__ = third, second
+    assert tls.remedy(first) is not None
