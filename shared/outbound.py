@@ -18,13 +18,13 @@ import aiohttp
 import msgspec
 from yarl import URL
 
+from shared import tls
 from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.messages import Reason
 from shared.name_lookup import NameLookup
 from shared.outbound_errors import ClientCallError, connection_error
 from shared.outbound_policy import ForbiddenUrlError, Network, OutboundPolicy
 from shared.tokens import authorization
-from shared.trust import trusting
 
 __all__ = ["ClientCallError", "ClientHttp", "Network", "OutboundPolicy"]
 
@@ -48,12 +48,12 @@ class ClientHttp:
         """`ca_file` has the certificates of private authorities, which are believed beside the system's.
 
         Raises:
-            ValueError: it can't be read.
+            OSError: it can't be read.
         """
         self._policy = policy
         self._timeout_s = timeout_s
         self._body_limit_bytes = body_limit_bytes
-        self._trust = trusting(ca_file)
+        self._trust = tls.for_clients(ca_file)
         self.memory = AnswerMemory(timeout_s=timeout_s)
         self._session: aiohttp.ClientSession | None = None
 

@@ -1,4 +1,4 @@
-"""TLS to the servers of the backend: who is trusted, and what to do when a certificate is refused."""
+"""TLS to the servers of the backend and to clients: who is trusted, and what to do when a certificate is refused."""
 
 from __future__ import annotations
 
@@ -44,6 +44,19 @@ def trusting(ca_file: Path | None) -> ssl.SSLContext:
         OSError: the file can't be read, or has no certificate.
     """
     return ssl.create_default_context(cafile=ca_file)
+
+
+def for_clients(ca_file: Path | None) -> ssl.SSLContext:
+    """Verifies certificate and name of a client: by the system's CAs, and by those in the file as well.
+
+    Raises:
+        OSError: the file can't be read, or has no certificate.
+    """
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        context.load_verify_locations(cafile=ca_file)
+    return context
 
 
 def for_rabbitmq(url: str, ca_file: Path | None) -> ssl.SSLContext | None:

@@ -15,7 +15,7 @@ import uvicorn
 from dev.servers.ports import free_port
 from services.client.app import build_app
 from services.client.settings import ClientSettings
-from shared.trust import trusting
+from shared import tls
 from tests.certificates import expired, written
 from tests.e2e.world import API, PIKACHU, World
 from tests.waiting import eventually
@@ -82,7 +82,7 @@ async def test_a_private_authority_is_believed_by_every_service(
         assert (await http.post(register, json={"client_url": url, "user_id": "user_1"})).status_code == 200
 
         await world.scheduler("stop")
-        async with httpx.AsyncClient(base_url=url, verify=trusting(ca_file)) as device:
+        async with httpx.AsyncClient(base_url=url, verify=tls.for_clients(ca_file)) as device:
             assert (await device.post("/api/client/add-capture", json=PIKACHU)).status_code == 200
             assert (await world.sync_all())["total_captures"] == 1
             assert (await device.get("/api/client/stats")).json()["pending_sync"] == 0

@@ -120,7 +120,7 @@ def _word(operation: Json) -> None:
 
 
 def _protect(operation: Json) -> None:
-    """Which token it takes; an operation that some may use without one lists that, too."""
+    """Say which token it takes, where tokens are in use."""
     need = NEEDS[operation["operationId"]]
     if need is not Need.NOTHING:
         operation["security"] = [{_BEARER: []}]

@@ -114,9 +114,9 @@ class Guard:
             self._access.require_service(token)
 
     async def _check_owner(self, token: str | None, scope: Scope, user_id: str) -> None:
-        if not (token or "").startswith(CLIENT_PREFIX) or self._access.is_operator(token, scope):
-            self._access.require_operator(token, scope)
+        if self._access.is_operator(token, scope):
             return
-        known = await self._clients.known(possible(user_id))
+        is_clients = token is not None and token.startswith(CLIENT_PREFIX)
+        known = await self._clients.known(possible(user_id)) if is_clients else None
         generation = known.generation if known else None
         self._access.require_owner(token, scope, user_id=user_id, generation=generation)
