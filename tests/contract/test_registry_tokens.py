@@ -33,6 +33,7 @@ KEY: Final = "k" * 32
 TOKENS: Final = {name: name[0] * 16 for name in ("read", "operate", "admin", "service", "enrol")}
 IDS: Final = {
     "user_id": "ash",
+    "capture_id": "1_1_capture",
     "run_id": "00000000-0000-0000-0000-000000000000",
     "quarantine_id": "1",
     "queue": "ingest.capture-batches",

@@ -19,6 +19,7 @@ from shared.migrations import migrate
 from tests.servers import PASSWORD, Servers
 
 PUBLISHED: Final = {
+    "published_events",
     "published_holders",
     "published_holdings",
     "published_quarantine",

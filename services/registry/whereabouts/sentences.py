@@ -23,10 +23,10 @@ def _acknowledged(facts: Facts) -> str:
     stored = _begin(facts)
     if facts.told_at is not None:
         return f"{stored}, and the client was told by {_time(facts.told_at)}: there is nothing to do."
+    emptied = _time(facts.client.emptied_at if facts.client else None)
     return (
-        f"{stored}; that the client was told is not on record, but the pull that began at "
-        f"{_time(facts.client.emptied_at if facts.client else None)} left nothing pending, so it knows: there is nothing "
-        "to do."
+        f"{stored}; that the client was told is not on record, but the pull that began at {emptied} left nothing "
+        "pending, so it knows: there is nothing to do."
     )
 
 
@@ -43,8 +43,8 @@ def _stored(facts: Facts) -> str:
     if acknowledgement(facts) == "waiting":
         cause = _cause(facts.pull.error if facts.pull else None)
         return (
-            f"{stored}, and the client could not be told yet{cause}: there is nothing to do, since it is told again for "
-            f"some minutes, and by each later pull.{_next_pull(facts.client)}"
+            f"{stored}, and the client could not be told yet{cause}: there is nothing to do, since it is told again "
+            f"for some minutes, and by each later pull.{_next_pull(facts.client)}"
         )
     return (
         f"{stored}; whether the client was told is not on record, or no longer (PULL_SYNC_HISTORY_DAYS): there is "
