@@ -408,8 +408,8 @@ async def test_without_ingests_tables_it_is_said_so(world: World, database: Data
     assert answer["type"] == "urn:pullsync:problem:captures-not-ready"
 
 
-async def test_the_answer_of_an_overdue_pull(world: World) -> None:
-    """It is on its way until it is taken for lost."""
+async def test_the_answer_of_a_pull_under_way(world: World) -> None:
+    """With the time at which it is taken for lost."""
     await world.pull()
     way = await world.where()
     assert way["state"] == "on_its_way"
