@@ -10,7 +10,8 @@ ORDER BY pull_id DESC LIMIT $3;
 SELECT * FROM registry.pulls WHERE user_id = $1 AND pull_id = $2;
 
 -- name: has_pulls
-SELECT EXISTS (SELECT FROM registry.pulls WHERE user_id = $1);
+-- The first by its key; of a user who has many, any one would be looked for from one end of the table.
+SELECT count(*) > 0 FROM (SELECT FROM registry.pulls WHERE user_id = $1 ORDER BY pull_id LIMIT 1) AS first;
 
 -- name: note_acknowledged
 -- Clients were told of pulls that had been settled without; or will have been, when this comes first.
