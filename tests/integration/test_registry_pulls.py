@@ -20,7 +20,7 @@ from services.registry.pulls import PullRecord
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.pulls import PullRoutes
 from shared.messages import Outcome, PullAcknowledged, PullOutcome, PullTarget, Reason
-from tests.registry_parts import Database, Registry, failed, outcome, registry_over
+from tests.registry_parts import QUERIES, Database, Registry, failed, outcome, registry_over
 from tests.waiting import eventually
 
 PULL_SYNC: Final = "/api/v1/pull-sync"
@@ -191,12 +191,16 @@ async def test_a_telling_may_overtake_the_settlement(registry: Registry) -> None
 
 
 async def test_settlements_and_tellings_side_by_side(registry: Registry) -> None:
-    """In whatever order each hand takes them, nothing is locked for good, and every pull ends as told."""
-    await registry.register_many(200)
-    targets = await registry.leases.claim_due(1_000)
-    works = [registry.leases.settle([untold(target) for target in turn]) for turn in (targets, targets[::-1])]
-    tells = [registry.pulls.acknowledged([told(target) for target in turn]) for turn in (targets[::-1], targets)]
-    await asyncio.gather(*works, *tells)
+    """In whatever order each hand takes them, nobody is in another's way, and every pull ends as told."""
+    await registry.register_many(1_000)
+    targets = await registry.leases.claim_due(2_000)
+    users, pulls = [target.user_id for target in targets], [target.pull_id for target in targets]
+    note = QUERIES["note_acknowledged"]
+    await asyncio.gather(
+        registry.leases.settle([untold(target) for target in targets]),
+        registry.leases.settle([untold(target) for target in reversed(targets)]),
+        *(registry.pool.execute(note, users[::step], pulls[::step]) for step in (1, -1, 1, -1)),
+    )
     rows = await registry.pool.fetch("SELECT outcome, acknowledged_at FROM registry.pulls")
     assert len(rows) == len(targets)
     assert all(row["outcome"] == "stored" and row["acknowledged_at"] for row in rows)
@@ -233,20 +237,34 @@ async def test_no_other_pull_says_that_nothing_is_pending(registry: Registry, ki
 
 
 async def test_what_is_old_is_removed_in_portions(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    """All of it, by whichever registries; what is younger stays."""
+    """All of it, by one registry or by several at once; what is younger stays."""
     monkeypatch.setattr(pulls_module, "_PORTION", 10)
-    for days, number in ((8, 25), (6, 3)):
-        await registry.pool.execute(
-            """INSERT INTO registry.pulls (user_id, pull_id, settled_at, outcome)
-               SELECT 'ash', gen_random_uuid(), now() - make_interval(days => $1), 'failed'
-               FROM generate_series(1, $2)""",
-            days,
-            number,
-        )
-    removed = await asyncio.gather(*(registry.pulls.remove_old(timedelta(days=7)) for _ in range(3)))
-    assert sum(removed) == 25
-    assert len(await history(registry)) == 3
-    assert await registry.pulls.remove_old(timedelta(days=7)) == 0
+    await add_settled(registry, 3, days_ago=6)
+    for registries in (1, 3):
+        await add_settled(registry, 25, days_ago=8)
+        removed = await asyncio.gather(*(registry.pulls.remove_old(timedelta(days=7)) for _ in range(registries)))
+        assert sum(removed) == 25
+        assert len(await history(registry)) == 3
+
+
+async def test_no_registry_waits_for_another_that_removes(registry: Registry) -> None:
+    """What another one is about to remove is left to it."""
+    await add_settled(registry, 5, days_ago=8)
+    async with registry.pool.acquire() as connection, connection.transaction():
+        assert await connection.fetchval(QUERIES["remove_old_pulls"], timedelta(days=7), 3) == 3
+        async with asyncio.timeout(20):
+            assert await registry.pulls.remove_old(timedelta(days=7)) == 2
+    assert await history(registry) == []
+
+
+async def add_settled(registry: Registry, number: int, *, days_ago: int) -> None:
+    """So many pulls of `ash`."""
+    await registry.pool.execute(
+        """INSERT INTO registry.pulls (user_id, pull_id, settled_at, outcome)
+           SELECT 'ash', gen_random_uuid(), now() - make_interval(days => $1), 'failed' FROM generate_series(1, $2)""",
+        days_ago,
+        number,
+    )
 
 
 async def test_the_cleanup_removes_what_is_old(registry: Registry) -> None:
