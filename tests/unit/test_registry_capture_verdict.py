@@ -99,7 +99,7 @@ CLIENT: Final = ClientRecord(
     pending=0,
     stored=1,
 )
-FAILING: Final = {"failures": 3, "last_reason": "timeout", "last_error": "no answer within 15 s"}
+FAILING: Final[dict[str, Any]] = {"failures": 3, "last_reason": "timeout", "last_error": "no answer within 15 s"}
 
 
 def of_client(*, emptied_at: datetime | None = None, pull_id: UUID | None = None, **changes: Any) -> ClientFacts:
