@@ -204,7 +204,7 @@ def _routers(
         cleanup=work.cleanup,
         cleanup_interval_s=settings.pull_sync_cleanup_interval,
     ).router()
-    yield ClaimRoutes(leases=work.leases).router()
+    yield ClaimRoutes(leases=work.leases, key_fingerprint=access.key_fingerprint).router()
     yield RankingRoutes(captures=captures).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()

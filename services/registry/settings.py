@@ -12,7 +12,18 @@ from pydantic_settings import NoDecode
 from services.registry.operator_tokens import OperatorTokens
 from services.registry.rate_limits import rates_of
 from shared.outbound_policy import USUAL_PORTS
-from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.settings import (
+    CaFile,
+    DatabaseUrl,
+    Networks,
+    Port,
+    Ports,
+    RabbitMQUrl,
+    Seconds,
+    ServiceSettings,
+    TokenKeys,
+    Tokens,
+)
 
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@*,]+")
 
@@ -65,7 +76,7 @@ class RegistrySettings(ServiceSettings):
     """One of them is needed to register; empty for none."""
     service_tokens: Tokens = ()
     """One of them is needed to claim; empty for none."""
-    pull_token_keys: Tokens = ()
+    pull_token_keys: TokenKeys = ()
     """Clients' tokens are made by the first of them, and those by the others still recognised; empty for no tokens."""
     registry_anonymous: bool = False
     """Whether it may be reached from elsewhere without operators' tokens."""
