@@ -155,7 +155,7 @@ class Registrar:
         return await self._register_with(tokens[-1] if tokens else None)
 
     async def _register_with(self, token: str | None) -> httpx.Response:
-        body = self._registration.model_dump()
+        body = self._registration.model_dump(exclude_none=True)
         return await self._http.post(self._register_url, json=body, headers=authorization(token))
 
     async def _keep_token(self, response: httpx.Response) -> None:

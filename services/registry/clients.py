@@ -57,6 +57,10 @@ class Clients:
         row = await self._pool.fetchrow(self._queries["registration"], user_id)
         return None if row is None else Known(**dict(row))
 
+    async def is_registered(self, user_id: str) -> bool:
+        """Whether the user has a client."""
+        return await self.known(user_id) is not None
+
     async def unregister(self, user_id: str) -> None:
         """Forget the client; runs that wait for it count it as failed.
 
