@@ -46,7 +46,7 @@ class _Answer(TypedDict):
     client_token: NotRequired[_Token | None]
 
 
-_ANSWER: Final = TypeAdapter(_Answer)
+REGISTERED: Final = TypeAdapter(_Answer)
 
 
 class Registrar:
@@ -161,7 +161,7 @@ class Registrar:
     async def _keep_token(self, response: httpx.Response) -> None:
         """As the registry says; when it says nothing of tokens, what was before holds."""
         try:
-            answer = _ANSWER.validate_json(response.content)
+            answer = REGISTERED.validate_json(response.content)
         except ValidationError:
             return
         for_pulls, for_registry = answer.get("pull_token"), answer.get("client_token")
