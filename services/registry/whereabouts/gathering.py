@@ -1,14 +1,14 @@
-"""Gathers what is known of a capture: out of Postgres in one moment, and out of the dead letters if need be."""
+"""Gathers what is known of a capture: out of Postgres, and out of the dead letters if need be."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
+from uuid import UUID
 
 import asyncpg
-from asyncpg.pool import PoolConnectionProxy
 
 from services.registry.captures import shown_name
 from services.registry.dead_letters.letters import DeadLetters
@@ -31,64 +31,76 @@ _SEARCH_S: Final = 5.0
 """For a search of dead letters, altogether."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Kept:
+    """What ingest has of the capture."""
+
+    stored: StoredCapture | None
+    quarantined: QuarantinedCapture | None
+
+    @property
+    def pull_id(self) -> UUID | None:
+        found = self.stored or self.quarantined
+        return found.pull_id if found else None
+
+
 class CaptureFacts:
     """Reads, and changes nothing; what it costs depends neither on how many users there are nor on their histories."""
 
-    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str], dead_letters: DeadLetters) -> None:
+    def __init__(
+        self, *, pool: asyncpg.Pool, captures_pool: asyncpg.Pool, queries: Mapping[str, str], dead_letters: DeadLetters
+    ) -> None:
+        """`captures_pool` is for what ingest publishes."""
         self._pool = pool
+        self._captures_pool = captures_pool
         self._queries = queries
         self._dead_letters = dead_letters
 
     async def gather(self, user_id: str, capture_id: str) -> Facts:
-        """All that is known; the ids must be ones that PostgreSQL can look for."""
+        """All that is known; the ids must be ones that PostgreSQL can look for.
+
+        The client is looked at before the captures: so what is stored in between is found, and not taken for something
+        that its client never brought. Of what is found the pull is told by what is known after that.
+        """
+        facts = await self._of_registry(user_id, capture_id, None)
+        kept = await self._kept(user_id, capture_id)
+        if kept.pull_id is not None:
+            facts = await self._of_registry(user_id, capture_id, kept.pull_id)
+        facts = replace(facts, stored=kept.stored, quarantined=kept.quarantined)
+        if not facts.is_known_user:
+            facts = replace(facts, is_known_user=await self._has_stored(user_id))
+        queue = queue_to_search(facts)
+        return facts if queue is None else replace(facts, searched=await self._search(queue, facts))
+
+    async def _of_registry(self, user_id: str, capture_id: str, pull_id: UUID | None) -> Facts:
+        """The client, the timer and that pull, in one moment."""
         async with (
             self._pool.acquire() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            facts = await self._of_capture(connection, user_id, capture_id)
-            facts = await self._of_client(connection, facts)
-        queue = queue_to_search(facts)
-        return facts if queue is None else replace(facts, searched=await self._search(queue, facts))
-
-    async def _of_capture(self, connection: PoolConnectionProxy, user_id: str, capture_id: str) -> Facts:
-        stored = quarantined = None
-        pull_id = None
-        if row := await connection.fetchrow(self._queries["stored_capture"], user_id, capture_id):
-            name = shown_name(row["pokemon_id"], row["pokemon_name"])
-            stored = StoredCapture(**{**dict(row), "pokemon_name": name})
-            pull_id = stored.pull_id
-        if row := await connection.fetchrow(self._queries["quarantined_capture"], user_id, capture_id):
-            quarantined = QuarantinedCapture(**dict(row))
-            pull_id = pull_id or quarantined.pull_id
-        pull = await connection.fetchrow(self._queries["pull"], user_id, pull_id) if pull_id else None
+            scheduler = await fetch_one(connection, self._queries["scheduler"])
+            client = await connection.fetchrow(self._queries["client"], user_id)
+            pull = await connection.fetchrow(self._queries["pull"], user_id, pull_id) if pull_id else None
+            is_known = client is not None or await connection.fetchval(self._queries["has_pulls"], user_id)
         return Facts(
             user_id=user_id,
             capture_id=capture_id,
-            stored=stored,
-            quarantined=quarantined,
             pull=PullRecord.model_validate(dict(pull)) if pull and pull["outcome"] else None,
             told_at=pull["acknowledged_at"] if pull else None,
+            client=_client(client) if client else None,
+            is_known_user=is_known,
+            is_timer_running=scheduler["running"],
         )
 
-    async def _of_client(self, connection: PoolConnectionProxy, facts: Facts) -> Facts:
-        scheduler = await fetch_one(connection, self._queries["scheduler"])
-        row = await connection.fetchrow(self._queries["client"], facts.user_id)
-        if row is None:
-            is_known = facts.stored or facts.quarantined or await self._is_known(connection, facts.user_id)
-            return replace(facts, is_known_user=bool(is_known), is_timer_running=scheduler["running"])
-        client = ClientFacts(
-            record=ClientRecord.of(row),
-            pull_id=row["pull_id"],
-            claimed_at=row["claimed_at"],
-            emptied_at=row["emptied_at"],
+    async def _kept(self, user_id: str, capture_id: str) -> _Kept:
+        stored = await self._captures_pool.fetchrow(self._queries["stored_capture"], user_id, capture_id)
+        item = await self._captures_pool.fetchrow(self._queries["quarantined_capture"], user_id, capture_id)
+        return _Kept(
+            stored=_stored(stored) if stored else None, quarantined=QuarantinedCapture(**dict(item)) if item else None
         )
-        return replace(facts, client=client, is_known_user=True, is_timer_running=scheduler["running"])
 
-    async def _is_known(self, connection: PoolConnectionProxy, user_id: str) -> bool:
-        return bool(
-            await connection.fetchval(self._queries["is_known_user"], user_id)
-            or await connection.fetchval(self._queries["has_pulls"], user_id)
-        )
+    async def _has_stored(self, user_id: str) -> bool:
+        return bool(await self._captures_pool.fetchval(self._queries["has_stored"], user_id))
 
     async def _search(self, queue: str, facts: Facts) -> Searched:
         """Among the oldest dead letters of the queue; when it can't be done in time, the answer says so."""
@@ -101,6 +113,19 @@ class CaptureFacts:
             return Searched(gap=f"those of {queue} take too long; try again soon.")
         letter = FoundLetter(queue=queue, letter=found.letter) if found.letter else None
         return Searched(found=letter, gap=_gap(queue, found.seen, found.present) if letter is None else None)
+
+
+def _client(row: asyncpg.Record) -> ClientFacts:
+    return ClientFacts(
+        record=ClientRecord.of(row),
+        pull_id=row["pull_id"],
+        claimed_at=row["claimed_at"],
+        emptied_at=row["emptied_at"],
+    )
+
+
+def _stored(row: asyncpg.Record) -> StoredCapture:
+    return StoredCapture(**{**dict(row), "pokemon_name": shown_name(row["pokemon_id"], row["pokemon_name"])})
 
 
 def _gap(queue: str, seen: int, present: int) -> str | None:

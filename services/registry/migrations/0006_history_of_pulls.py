@@ -2,8 +2,8 @@
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
+revision = "0006"
+down_revision = "0005"
 
 # UUIDs of version 7 (RFC 9562), which PostgreSQL makes itself only from version 18 on: how those of this moment begin
 # (the milliseconds since 1970, and the version), once for each statement, in front of what a random UUID has behind
