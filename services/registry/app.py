@@ -220,9 +220,8 @@ def _routers(
     ).router()
     yield ClaimRoutes(leases=work.leases, key_fingerprint=access.key_fingerprint).router()
     yield RankingRoutes(captures=captures).router()
-    yield CaptureRoutes(
-        facts=CaptureFacts(pool=pool, captures_pool=servers.captures_pool, queries=queries, dead_letters=dead_letters)
-    ).router()
+    facts = CaptureFacts(pool=pool, captures_pool=servers.captures_pool, queries=queries, dead_letters=dead_letters)
+    yield CaptureRoutes(facts=facts, access=access).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
     yield SystemRoutes(statistics=statistics, captures=captures, health=health).router()

@@ -409,6 +409,23 @@ async def test_a_client_asks_for_its_own_captures_only(world: World, guarded: Re
             assert (await http.get(path, headers=authorization("r" * 16))).status_code in {200, 404}
 
 
+async def test_dead_letters_are_searched_for_operators_only(world: World, guarded: RegistrySettings) -> None:
+    """A client can't have them delivered again and again; what died is still with it."""
+    await world.parts.leases.settle([outcome(await world.pull())])
+    await world.bury(BATCHES, batch("ash", "c1"))
+    generation = await world.parts.pool.fetchval("SELECT token_generation FROM registry.clients")
+    app = build_app(guarded)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry", timeout=60) as http,
+    ):
+        own = authorization(DerivedTokens((KEY,)).for_client("ash", generation))
+        body = (await http.get(f"{API}/ash/c1", headers=own)).json()
+        assert (body["whereabouts"]["state"], body["whereabouts"]["dead_letters_searched"]) == ("never_seen", None)
+        body = (await http.get(f"{API}/ash/c1", headers=authorization("r" * 16))).json()
+        assert body["state"] == "dead_letter"
+
+
 async def test_without_ingests_tables_it_is_said_so(world: World, database: Database) -> None:
     """An ingest of the version before does not publish what is asked for."""
     connection = await asyncpg.connect(database.ingest_url)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter, Path, Request
 from pydantic import ConfigDict
 
+from services.registry.access import Access, Scope
 from services.registry.api.models import ApiModel
 from services.registry.api.problems import Problem
 from services.registry.api.raw_paths import RawPathRoute
@@ -21,6 +22,7 @@ from services.registry.whereabouts.gathering import CaptureFacts
 from services.registry.whereabouts.sentences import summary
 from services.registry.whereabouts.verdict import Acknowledgement, CaptureState, acknowledgement, state_of
 from shared.client_protocol import ID_CHARS, UtcDatetime
+from shared.tokens import bearer
 
 CaptureId = Annotated[
     str,
@@ -78,7 +80,8 @@ class CaptureWay(ApiModel):
     """The latest item in quarantine with this id."""
     dead_letter: DeadLetterPlace | None
     dead_letters_searched: bool | None
-    """Whether all dead letters that could have it were looked through; null where that was not needed."""
+    """Whether all dead letters that could have it were looked through; null where that was not needed, and for a
+    client, which keeps what died here, and brings it again."""
     client: ClientRecord | None
     """Null when no client is registered for the user."""
 
@@ -104,8 +107,9 @@ class UnknownCaptureError(RegistryError):
 class CaptureRoutes:
     """`/api/v1/captures`."""
 
-    def __init__(self, *, facts: CaptureFacts) -> None:
+    def __init__(self, *, facts: CaptureFacts, access: Access) -> None:
         self._facts = facts
+        self._access = access
 
     def router(self) -> APIRouter:
         """To be included by the app."""
@@ -113,15 +117,16 @@ class CaptureRoutes:
         router.get("/{user_id}/{capture_id:path}")(self.where)
         return router
 
-    async def where(self, user_id: UserId, capture_id: CaptureId) -> CaptureWay:
+    async def where(self, request: Request, user_id: UserId, capture_id: CaptureId) -> CaptureWay:
         """Where a capture is: made, pulled, stored and acknowledged, or what keeps it, and what to do about that.
 
-        404 when nothing is known of it, and nothing keeps its client from being pulled.
+        404 when nothing is known of it, and nothing keeps its client from being pulled. Dead letters are looked through
+        for operators only: each look is a delivery of all of them.
         """
-        can_be = is_possible(user_id) and is_possible(capture_id)
-        facts = (
-            await self._facts.gather(user_id, capture_id) if can_be else Facts(user_id=user_id, capture_id=capture_id)
-        )
+        facts = Facts(user_id=user_id, capture_id=capture_id)
+        if is_possible(user_id) and is_possible(capture_id):
+            searches = self._access.is_operator(bearer(request.headers.getlist("authorization")), Scope.READ)
+            facts = await self._facts.gather(user_id, capture_id, searches=searches)
         way = described(facts)
         if way.state == "never_seen":
             raise UnknownCaptureError(way)

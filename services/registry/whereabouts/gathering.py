@@ -56,8 +56,8 @@ class CaptureFacts:
         self._queries = queries
         self._dead_letters = dead_letters
 
-    async def gather(self, user_id: str, capture_id: str) -> Facts:
-        """All that is known; the ids must be ones that PostgreSQL can look for.
+    async def gather(self, user_id: str, capture_id: str, *, searches: bool) -> Facts:
+        """All that is known, dead letters included if it `searches`; the ids must be ones that PostgreSQL can look for.
 
         The client is looked at before the captures: so what is stored in between is found, and not taken for something
         that its client never brought. Of what is found the pull is told by what is known after that.
@@ -69,7 +69,7 @@ class CaptureFacts:
         facts = replace(facts, stored=kept.stored, quarantined=kept.quarantined)
         if not facts.is_known_user:
             facts = replace(facts, is_known_user=await self._has_stored(user_id))
-        queue = queue_to_search(facts)
+        queue = queue_to_search(facts) if searches else None
         return facts if queue is None else replace(facts, searched=await self._search(queue, facts))
 
     async def _of_registry(self, user_id: str, capture_id: str, pull_id: UUID | None) -> Facts:
