@@ -23,7 +23,8 @@ class ClientProbe:
         """Return when the client at `client_url` is healthy and speaks for `user_id`.
 
         Raises:
-            RefusedError: it is not; the text says what it did, without the addresses that its name led to.
+            RefusedError: it is not; the text says why, without the addresses that its name led to, and without any
+                byte of what answered there.
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
@@ -31,7 +32,7 @@ class ClientProbe:
         except ClientCallError as error:
             log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
             what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"
-            message = f"The client at {client_url} {what}: {error.reason}: {error}."
+            message = f"The client at {client_url} {what}: {error.reason}: {error.sentence}."
             raise RefusedError(message) from error
         except ValidationError as error:
             message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."
