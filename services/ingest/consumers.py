@@ -143,5 +143,5 @@ def _outcome(pull: Pull, stored: int, difference: Difference | None) -> PullOutc
 def _settled(outcome: PullOutcome, told: Acknowledgement, error: ClientCallError | None) -> PullOutcome:
     if error is None:
         return replace(outcome, pending=max(0, outcome.pending - len(told.capture_ids)))
-    text = f"stored, but the client could not be told: {error.reason}: {error}"
+    text = f"stored, but the client could not be told: {error.reason}: {error.sentence}"
     return replace(outcome, reason=Reason.UNACKNOWLEDGED, error=text)

@@ -15,16 +15,18 @@ from starlette.middleware.cors import CORSMiddleware
 
 from services.registry.access import Access, require_guard
 from services.registry.api.answers import NoMarkup
+from services.registry.api.docs_page import serve_docs
 from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
-from services.registry.api.problems import install_error_handlers
-from services.registry.api.rate_limits import REGISTRATION_PATHS, SYNC_PATHS, RateLimits
+from services.registry.api.problems import answer, install_error_handlers
+from services.registry.api.rate_limits import Limits, RateLimits
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
 from services.registry.dead_letters.letters import DeadLetters
 from services.registry.dispatcher import Dispatcher
+from services.registry.errors import ForeignHostError, ForeignPageError
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
@@ -55,6 +57,7 @@ from shared.health import Health
 from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.patience import patiently
+from shared.same_origin import SameOrigin
 from shared.sql import load_queries
 from shared.tasks import running
 from shared.topology import PULL_SETTLED, WORK_QUEUES
@@ -119,25 +122,42 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         title="PullSync registry",
         version=VERSION,
         lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
         strict_content_type=False,
         generate_unique_id_function=operation_id,
     )
     install_error_handlers(app)
     access, clients = Access(settings), Clients(pool=servers.pool, queries=servers.queries)
-    guard = Guard(access=access, clients=clients)
-    for router in _routers(settings, servers, work, access=access, clients=clients, pulls=pulls):
-        app.include_router(router, dependencies=[Depends(guard.check)])
-    app.add_middleware(NoMarkup)
-    _limit(app, settings)
+    limits = _limits(settings)
+    guard = Guard(access=access, clients=clients, limits=limits)
+    for router in _routers(settings, servers, work, access=access, clients=clients, pulls=pulls, limits=limits):
+        app.include_router(router, dependencies=[Depends(guard.check), Depends(limits.count_guarded)])
+    serve_docs(app)
+    _stand_before(app, settings, limits)
     return describe(app)
 
 
-def _limit(app: FastAPI, settings: RegistrySettings) -> None:
+def _limits(settings: RegistrySettings) -> Limits:
+    return Limits(
+        registrations=RateLimiter(name="registrations", rates=rates_of(settings.registry_limit_registrations)),
+        syncs=RateLimiter(name="syncs", rates=rates_of(settings.registry_limit_syncs)),
+        nudges=RateLimiter(name="all-nudges", rates=rates_of(settings.registry_limit_nudges)),
+        wrong_tokens=RateLimiter(name="wrong-tokens", rates=rates_of(settings.registry_limit_wrong_tokens)),
+    )
+
+
+def _stand_before(app: FastAPI, settings: RegistrySettings, limits: Limits) -> None:
     """What stands before the routes; the last that is added meets a request first."""
-    registrations = RateLimiter(name="registrations", rates=rates_of(settings.registry_limit_registrations))
-    syncs = RateLimiter(name="syncs", rates=rates_of(settings.registry_limit_syncs))
-    limiters = {**dict.fromkeys(REGISTRATION_PATHS, registrations), **dict.fromkeys(SYNC_PATHS, syncs)}
-    app.add_middleware(RateLimits, limiters=limiters)
+    app.add_middleware(NoMarkup)
+    app.add_middleware(RateLimits, limits=limits)
+    app.add_middleware(
+        SameOrigin,
+        origins=settings.registry_cors_origins,
+        hosts=None if settings.operator_tokens else settings.registry_hosts,
+        foreign_page=lambda: answer(ForeignPageError()),
+        foreign_host=lambda: answer(ForeignHostError()),
+    )
     if settings.registry_cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -186,7 +206,14 @@ def _work(settings: RegistrySettings, servers: _Servers) -> _Work:
 
 
 def _routers(
-    settings: RegistrySettings, servers: _Servers, work: _Work, *, access: Access, clients: Clients, pulls: Pulls
+    settings: RegistrySettings,
+    servers: _Servers,
+    work: _Work,
+    *,
+    access: Access,
+    clients: Clients,
+    pulls: Pulls,
+    limits: Limits,
 ) -> Iterator[APIRouter]:
     pool, queries, dispatcher, schedule = servers.pool, servers.queries, work.dispatcher, work.schedule
     captures = Captures(pool=servers.captures_pool, queries=queries, is_registered=clients.is_registered)
@@ -208,6 +235,7 @@ def _routers(
         dispatcher=dispatcher,
         probe=ClientProbe(http=servers.http),
         access=access,
+        limits=limits,
     ).router()
     yield StatusRoutes(clients=clients, schedule=schedule, statistics=statistics).router()
     yield SyncRoutes(runs=runs, dispatcher=dispatcher, access=access).router()

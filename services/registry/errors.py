@@ -132,6 +132,31 @@ class TooManyRequestsError(RefusedError):
         self.retry_after_s = again_in_s
 
 
+class ForeignPageError(RefusedError):
+    """A web page of another origin asked for it, in its visitor's browser."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        """Whichever page it is."""
+        super().__init__(
+            "Web pages of other origins may not call the registry: name the page's origin in REGISTRY_CORS_ORIGINS."
+        )
+
+
+class ForeignHostError(RefusedError):
+    """It was called by a name that is not known to be its own."""
+
+    status = 421
+
+    def __init__(self) -> None:
+        """Whichever name it is."""
+        super().__init__(
+            "This registry has no tokens, so it answers to localhost, to IP addresses and to the names in "
+            "REGISTRY_HOSTS only: add the name that is called, or set OPERATOR_TOKENS."
+        )
+
+
 class UnknownPathError(RefusedError):
     """Nothing is served there."""
 

@@ -293,7 +293,12 @@ async def http(registry: Registry) -> AsyncIterator[httpx.AsyncClient]:
     app.include_router(PullRoutes(pulls=registry.pulls, clients=registry.clients).router())
     app.include_router(
         ClientRoutes(
-            clients=registry.clients, nudges=registry.nudges, dispatcher=nobody, probe=nobody, access=nobody
+            clients=registry.clients,
+            nudges=registry.nudges,
+            dispatcher=nobody,
+            probe=nobody,
+            access=nobody,
+            limits=nobody,
         ).router()
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry") as made:

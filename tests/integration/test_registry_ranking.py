@@ -44,7 +44,7 @@ async def http(database: Database, broker_url: str) -> AsyncIterator[httpx.Async
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://registry") as made,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as made,
     ):
         yield made
 

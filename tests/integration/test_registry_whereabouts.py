@@ -144,7 +144,7 @@ async def world(database: Database, broker_url: str, settings: RegistrySettings)
         await stack.enter_async_context(app.router.lifespan_context(app))
         transport = httpx.ASGITransport(app)
         http = await stack.enter_async_context(
-            httpx.AsyncClient(transport=transport, base_url="http://registry", timeout=60)
+            httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60)
         )
         pool = await stack.enter_async_context(make_pool(database.ingest_url, service="test", max_size=2))
         made = World(
@@ -393,7 +393,7 @@ async def test_a_client_asks_for_its_own_captures_only(world: World, guarded: Re
     own = authorization(DerivedTokens((KEY,)).for_client("a", generation["a"]))
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry", timeout=60) as http,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60) as http,
     ):
         for path, allowed in {
             f"{API}/a/b/c": True,
@@ -417,7 +417,7 @@ async def test_dead_letters_are_searched_for_operators_only(world: World, guarde
     app = build_app(guarded)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry", timeout=60) as http,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60) as http,
     ):
         own = authorization(DerivedTokens((KEY,)).for_client("ash", generation))
         body = (await http.get(f"{API}/ash/c1", headers=own)).json()

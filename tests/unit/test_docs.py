@@ -17,6 +17,8 @@ from dev import asyncapi, docs
 from dev.message_examples import EXAMPLES
 from services.registry.api.openapi import operations
 from services.registry.errors import (
+    ForeignHostError,
+    ForeignPageError,
     InternalError,
     MethodNotAllowedError,
     RefusedError,
@@ -199,7 +201,7 @@ def test_all_that_an_operation_takes_is_bounded(name: str) -> None:
 def test_who_may_come_again_is_told_when() -> None:
     """Each 429 has the headers that say so."""
     refused = {name: response for name in OPERATIONS for status, response in responses(name) if status == 429}
-    assert len(refused) == 6
+    assert len(refused) == 8
     for response in refused.values():
         assert set(response["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
 
@@ -213,9 +215,9 @@ def kinds(base: type[RegistryError]) -> Iterator[type[RegistryError]]:
 
 
 def test_each_kind_of_problem_is_told_somewhere() -> None:
-    """But for those of paths and methods that are not served, and those that only group others."""
+    """But for what is refused wherever it is asked, and those that only group others."""
     told = {slug for response in OPENAPI["components"]["responses"].values() for slug in _slugs(response)}
-    nowhere = {UnknownPathError.slug, MethodNotAllowedError.slug}
+    nowhere = {kind.slug for kind in (UnknownPathError, MethodNotAllowedError, ForeignPageError, ForeignHostError)}
     groups = {UnavailableError.slug}
     assert told == {kind.slug for kind in kinds(RegistryError)} - nowhere - groups
     assert {InternalError.slug, RefusedError.slug} <= told

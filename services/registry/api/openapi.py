@@ -18,7 +18,7 @@ from pydantic.json_schema import models_json_schema
 from services.registry.access import ForbiddenError, UnauthenticatedError
 from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
 from services.registry.api.examples import NEVER_SEEN
-from services.registry.api.permissions import NEEDS, Need
+from services.registry.api.permissions import NEEDS, OF_OWN, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
@@ -30,6 +30,7 @@ from services.registry.errors import (
     InvalidRequestError,
     MalformedBodyError,
     RegistryError,
+    TooManyRequestsError,
 )
 from services.registry.routes.captures import UnknownCaptureError, UnknownCaptureProblem
 from shared.claims import Claims
@@ -38,12 +39,16 @@ from shared.message_schemas import SCHEMAS, schemas_of
 _DESCRIPTION: Final = """PullSync collects captures from devices by pulling. This is its only front door.
 
 Every error is a problem of RFC 9457: `type` tells its kind and never changes, `detail` is one sentence for people.
+Web pages of other origins that are not named are refused (403, `foreign-page`). While there are no tokens, so are names
+that are not known to be the registry's own (421, `foreign-host`).
+
 Times are ISO 8601 in UTC. Lists that come in pages name the next one in the header `Link` (`rel="next"`)."""
 
 _BEARER: Final = "bearer"
 _TOKENS: Final = "What is needed where tokens are set (OPERATOR_TOKENS and others); without, everybody is an operator."
 _REFUSALS: Final[Mapping[Need, tuple[type[RegistryError], ...]]] = {
     **dict.fromkeys(Need, (UnauthenticatedError, ForbiddenError)),
+    **dict.fromkeys(OF_OWN, (UnauthenticatedError, ForbiddenError, TooManyRequestsError)),
     Need.SERVICE: (UnauthenticatedError,),
     Need.NOTHING: (),
 }
