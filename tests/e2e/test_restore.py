@@ -1,0 +1,203 @@
+"""The worst day: the database is gone, and the last backup is older than what clients were told to be stored."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import asyncpg
+import httpx
+import pytest
+
+from dev.backup import SCRIPTS, environment_for
+from dev.broker import Broker
+from dev.database import Database, create_database, with_database
+from dev.servers.postgres import PostgresServer
+from dev.stack import Stack
+from shared.tokens import authorization
+from tests.e2e.world import API, World, start_clients
+from tests.servers import PASSWORD
+from tests.waiting import eventually
+
+SERVICES: Final = ("registry", "ingest-1", "puller-1")
+ENV: Final = {
+    "PULL_SYNC_INTERVAL": "5",
+    "PULL_SYNC_LEASE": "10",
+    "PULL_SYNC_TIMEOUT": "3",
+    "PULL_SYNC_NETWORKS": "loopback",
+    "OPERATOR_TOKENS": "admin:" + "a" * 32,
+    "REGISTRATION_TOKENS": "e" * 32,
+    "SERVICE_TOKENS": "s" * 32,
+    "PULL_TOKEN_KEYS": "k" * 32,
+    "CLIENT_REGISTRATION_TOKEN": "e" * 32,
+    "CLIENT_REGISTRATION_CHECK": "1",
+}
+
+
+@pytest.fixture
+def empty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
+    """A PostgreSQL that knows neither our database nor our roles."""
+    with PostgresServer(tmp_path_factory.mktemp("empty") / "postgres", durable=False) as server:
+        yield server
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[httpx.AsyncClient]:
+    """An operator's."""
+    async with httpx.AsyncClient(timeout=70, trust_env=False, headers=authorization("a" * 32)) as client:
+        yield client
+
+
+def services_on(database: Database, broker: Broker, folder: Path, ports: dict[str, int] | None = None) -> Stack:
+    """All services, and their clients; with tokens."""
+    return Stack(
+        folder=folder,
+        registry_url=database.registry_url,
+        ingest_url=database.ingest_url,
+        rabbitmq_urls=broker.urls,
+        env=ENV,
+        ports=ports,
+    )
+
+
+async def script(name: str, file: Path, url: str) -> str:
+    """What the operator's command says."""
+    argv = ["sh", str(SCRIPTS / f"{name}.sh"), str(file)]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        argv,
+        env=environment_for(url, os.environ),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return str(done.stdout)
+
+
+async def restored(server: PostgresServer, file: Path) -> Database:
+    """The backup in a new database of a server that has nothing, with passwords as deploy/postgres/init.sh sets them."""
+    connection = await asyncpg.connect(server.url)
+    await connection.execute("CREATE DATABASE pullsync")
+    await connection.close()
+    said = await script("restore", file, with_database(server.url, "pullsync"))
+    assert "Without a password: pullsync_ingest, pullsync_registry." in said or (
+        "Without a password: pullsync_registry, pullsync_ingest." in said
+    )
+    return await create_database(server.url, "pullsync", password=PASSWORD)
+
+
+async def captures(world: World, clients: list[str], first: int, **changes: object) -> list[tuple[str, str]]:
+    """A capture of two Pokémon on each client, pulled, stored, and acknowledged; users and ids."""
+    made = []
+    for client in clients:
+        for number in (first, first + 1):
+            capture_id = await world.capture(client, pokemon_id=number, **changes)
+            made.append((client.replace("client-", "user_"), capture_id))
+    await world.sync_all()
+    for client in clients:
+        await world.told(client)
+    return made
+
+
+async def complete_sync(world: World) -> dict[str, Any]:
+    """What comes of a run that compares everything."""
+    base = world.stack.url("registry")
+    answer = await world.http.post(f"{base}{API}/sync-complete-state")
+    assert answer.status_code == 202, answer.text
+    status = f"{base}{answer.json()['status_url']}"
+
+    async def finished() -> bool:
+        return bool((await world.http.get(status)).json()["state"] == "finished")
+
+    await eventually(finished, deadline_s=60)
+    return dict((await world.http.get(status)).json())
+
+
+async def registered_long_ago(database: Database) -> None:
+    """For in its first minutes a registration may be repeated by whoever has the registration token."""
+    connection = await asyncpg.connect(database.registry_url)
+    await connection.execute("UPDATE registry.clients SET registered_at = registered_at - interval '1 day'")
+    await connection.close()
+
+
+async def generation(database: Database, user_id: str) -> int:
+    """Of the user's registration."""
+    connection = await asyncpg.connect(database.registry_url)
+    try:
+        query = "SELECT token_generation FROM registry.clients WHERE user_id = $1"
+        return int(await connection.fetchval(query, user_id) or 0)
+    finally:
+        await connection.close()
+
+
+@pytest.mark.timeout(240)
+async def test_every_capture_is_there_again(
+    database: Database, broker: Broker, http: httpx.AsyncClient, empty_server: PostgresServer, tmp_path: Path
+) -> None:
+    """What was stored and acknowledged after the backup, clients still have: a complete run brings it back.
+
+    One client registered anew after the backup, so the restored registry knows it by a generation of before, and it
+    refuses the pullers. It comes back when an operator unregisters it, and no capture of it is lost.
+    """
+    with services_on(database, broker, tmp_path / "before") as before:
+        world = World(stack=before, database=database, http=http)
+        before.start_together(*SERVICES)
+        clients = await start_clients(world, 3)
+        early = await captures(world, clients, 1)
+        file = tmp_path / "pullsync.dump"
+        assert "6 rows in captures.events" in await script("backup", file, database.admin_url)
+
+        old = await generation(database, "user_3")
+        gone = await http.delete(f"{before.url('registry')}{API}/unregister-client/user_3")
+        assert gone.status_code == 200
+
+        async def is_back() -> bool:
+            return await generation(database, "user_3") > old
+
+        await eventually(is_back)
+        late = await captures(world, clients, 2)
+        late += await captures(world, clients[:1], 1, removed=True)
+        ranking = await world.ranking()
+        assert ranking == {1: 2, 2: 2, 3: 3}
+        assert await world.stored() == sorted(early + late)
+        for name in reversed(SERVICES):
+            before.stop(name)
+
+        new = await restored(empty_server, file)
+        port = urlsplit(before.url("registry")).port or 0
+        with services_on(new, broker, tmp_path / "after", {"registry": port}) as after:
+            ports = {name: before.url(name) for name in clients}
+            world = World(stack=after, database=new, http=http)
+            assert await world.stored() == sorted(early)
+            after.start_together(*SERVICES)
+            await refused(world, "user_3")
+            first = await complete_sync(world)
+            assert (first["failed"], first["missing"]) == (1, len([user for user, _ in late if user != "user_3"]))
+
+            gone = await http.delete(f"{after.url('registry')}{API}/unregister-client/user_3")
+            assert gone.status_code == 200
+            await world.registered(3)
+            second = await complete_sync(world)
+            assert (second["failed"], second["missing"]) == (0, len([user for user, _ in late if user == "user_3"]))
+            assert await world.stored() == sorted(early + late)
+            assert await world.ranking() == ranking
+            for url in ports.values():
+                assert (await http.get(f"{url}/api/client/stats")).json()["pending_sync"] == 0
+
+
+async def refused(world: World, user_id: str) -> None:
+    """Wait until the client is among the failing ones, and for want of the right token."""
+    listed = f"{world.stack.url('registry')}{API}/registered-clients?state=failing"
+
+    async def is_listed() -> bool:
+        found = {client["user_id"]: client for client in (await world.http.get(listed)).json()}
+        return "401" in str(found.get(user_id, {}).get("last_error"))
+
+    await eventually(is_listed)
