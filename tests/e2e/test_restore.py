@@ -151,6 +151,7 @@ async def test_every_capture_is_there_again(
         before.start_together(*SERVICES)
         clients = await start_clients(world, 3)
         early = await captures(world, clients, 1)
+        await registered_long_ago(database)
         file = tmp_path / "pullsync.dump"
         assert "6 rows in captures.events" in await script("backup", file, database.admin_url)
 
@@ -177,10 +178,11 @@ async def test_every_capture_is_there_again(
             world = World(stack=after, database=new, http=http)
             assert await world.stored() == sorted(early)
             after.start_together(*SERVICES)
-            await refused(world, "user_3")
             first = await complete_sync(world)
             assert (first["failed"], first["missing"]) == (1, len([user for user, _ in late if user != "user_3"]))
 
+            failed = await http.get(f"{after.url('registry')}{API}/runs/{first['run_id']}/clients?outcome=failed")
+            assert [(client["user_id"], "401" in client["error"]) for client in failed.json()] == [("user_3", True)]
             gone = await http.delete(f"{after.url('registry')}{API}/unregister-client/user_3")
             assert gone.status_code == 200
             await world.registered(3)
@@ -190,14 +192,3 @@ async def test_every_capture_is_there_again(
             assert await world.ranking() == ranking
             for url in ports.values():
                 assert (await http.get(f"{url}/api/client/stats")).json()["pending_sync"] == 0
-
-
-async def refused(world: World, user_id: str) -> None:
-    """Wait until the client is among the failing ones, and for want of the right token."""
-    listed = f"{world.stack.url('registry')}{API}/registered-clients?state=failing"
-
-    async def is_listed() -> bool:
-        found = {client["user_id"]: client for client in (await world.http.get(listed)).json()}
-        return "401" in str(found.get(user_id, {}).get("last_error"))
-
-    await eventually(is_listed)
