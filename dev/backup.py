@@ -1,7 +1,7 @@
 """`make backup` and `make restore`: run the scripts of deploy/backup on the right server.
 
-That is the one of `DATABASE_URL`, a superuser's, else the private one of `make up`, which is started for it when it does
-not run. For docker compose the scripts are run as they are, without Python.
+That is the one of `DATABASE_URL`, a superuser's, else the private one of `make up`, which is started for it when it
+does not run. For docker compose the scripts are run as they are, without Python.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ def main() -> int:
     parser.add_argument("command", choices=["backup", "restore"])
     parser.add_argument("file", help="a backup; the folder must exist")
     arguments = parser.parse_args()
+    if not arguments.file:
+        parser.error(f"say which file: make {arguments.command} FILE=pullsync.dump")
     try:
-        if not arguments.file:
-            message = f"say which file: make {arguments.command} FILE=pullsync.dump"
-            raise DevError(message)
         with _server(arguments.command) as url:
             script = ["sh", str(SCRIPTS / f"{arguments.command}.sh"), arguments.file]
             return subprocess.run(script, env=environment_for(url, os.environ), check=False).returncode

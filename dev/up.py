@@ -201,7 +201,7 @@ def _print_addresses(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) 
     print(f"registry API         {registry}      documentation {registry}/docs")
     for name in choices.client_names:
         print(f"{name:<20} {services.url(name)}")
-    login = f"user {MONITORING_USER}, password {_password('monitoring')}"
+    login = f"user {MONITORING_USER}, password {kept_password('monitoring')}"
     print(f"RabbitMQ management  {rabbitmq.management_url}      {login}")
     print(f"logs                 {DATA.relative_to(CHECKOUT)}/services/logs")
     if choices.clients:

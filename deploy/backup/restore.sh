@@ -64,7 +64,7 @@ script | pg psql --no-psqlrc --no-password --quiet --set=ON_ERROR_STOP=1 --file=
 
 printf 'Restored, with every row that the backup has.\n'
 cat "$work/described"
-without=$(ask "SELECT string_agg(rolname, ', ') FROM pg_authid
+without=$(ask "SELECT string_agg(rolname, ', ' ORDER BY rolname) FROM pg_authid
     WHERE rolname IN ('pullsync_registry', 'pullsync_ingest') AND rolpassword IS NULL")
 [ -z "$without" ] || printf 'Without a password: %s. Set those of the services: deploy/postgres/init.sh shows how.\n' "$without"
 printf 'Start the services, then bring back what was stored after the backup: POST /api/v1/pull-sync/sync-complete-state.\n'

@@ -82,14 +82,12 @@ async def script(name: str, file: Path, url: str) -> str:
 
 
 async def restored(server: PostgresServer, file: Path) -> Database:
-    """The backup in a new database of a server that has nothing, with passwords as deploy/postgres/init.sh sets them."""
+    """The backup in a new database of a server that has nothing; then passwords, as deploy/postgres/init.sh does."""
     connection = await asyncpg.connect(server.url)
     await connection.execute("CREATE DATABASE pullsync")
     await connection.close()
     said = await script("restore", file, with_database(server.url, "pullsync"))
-    assert "Without a password: pullsync_ingest, pullsync_registry." in said or (
-        "Without a password: pullsync_registry, pullsync_ingest." in said
-    )
+    assert "Without a password: pullsync_ingest, pullsync_registry." in said
     return await create_database(server.url, "pullsync", password=PASSWORD)
 
 
@@ -137,6 +135,23 @@ async def generation(database: Database, user_id: str) -> int:
         await connection.close()
 
 
+async def unregister(world: World, user_id: str) -> None:
+    """As an operator."""
+    gone = await world.http.delete(f"{world.stack.url('registry')}{API}/unregister-client/{user_id}")
+    assert gone.status_code == 200, gone.text
+
+
+async def registers_anew(world: World, user_id: str) -> None:
+    """A client that was unregistered comes back, with other tokens."""
+    old = await generation(world.database, user_id)
+    await unregister(world, user_id)
+
+    async def is_back() -> bool:
+        return await generation(world.database, user_id) > old
+
+    await eventually(is_back)
+
+
 @pytest.mark.timeout(240)
 async def test_every_capture_is_there_again(
     database: Database, broker: Broker, http: httpx.AsyncClient, empty_server: PostgresServer, tmp_path: Path
@@ -146,49 +161,44 @@ async def test_every_capture_is_there_again(
     One client registered anew after the backup, so the restored registry knows it by a generation of before, and it
     refuses the pullers. It comes back when an operator unregisters it, and no capture of it is lost.
     """
+    file = tmp_path / "pullsync.dump"
     with services_on(database, broker, tmp_path / "before") as before:
         world = World(stack=before, database=database, http=http)
         before.start_together(*SERVICES)
         clients = await start_clients(world, 3)
         early = await captures(world, clients, 1)
         await registered_long_ago(database)
-        file = tmp_path / "pullsync.dump"
         assert "6 rows in captures.events" in await script("backup", file, database.admin_url)
 
-        old = await generation(database, "user_3")
-        gone = await http.delete(f"{before.url('registry')}{API}/unregister-client/user_3")
-        assert gone.status_code == 200
-
-        async def is_back() -> bool:
-            return await generation(database, "user_3") > old
-
-        await eventually(is_back)
+        await registers_anew(world, "user_3")
         late = await captures(world, clients, 2)
         late += await captures(world, clients[:1], 1, removed=True)
         ranking = await world.ranking()
-        assert ranking == {1: 2, 2: 2, 3: 3}
-        assert await world.stored() == sorted(early + late)
+        assert (ranking, await world.stored()) == ({1: 2, 2: 2, 3: 3}, sorted(early + late))
         for name in reversed(SERVICES):
             before.stop(name)
 
         new = await restored(empty_server, file)
         port = urlsplit(before.url("registry")).port or 0
         with services_on(new, broker, tmp_path / "after", {"registry": port}) as after:
-            ports = {name: before.url(name) for name in clients}
             world = World(stack=after, database=new, http=http)
             assert await world.stored() == sorted(early)
             after.start_together(*SERVICES)
-            first = await complete_sync(world)
-            assert (first["failed"], first["missing"]) == (1, len([user for user, _ in late if user != "user_3"]))
+            await mended(world, {"user_1": 4, "user_2": 2, "user_3": 2})
+            assert (await world.ranking(), await world.stored()) == (ranking, sorted(early + late))
+        for client in clients:
+            assert (await http.get(f"{before.url(client)}/api/client/stats")).json()["pending_sync"] == 0
 
-            failed = await http.get(f"{after.url('registry')}{API}/runs/{first['run_id']}/clients?outcome=failed")
-            assert [(client["user_id"], "401" in client["error"]) for client in failed.json()] == [("user_3", True)]
-            gone = await http.delete(f"{after.url('registry')}{API}/unregister-client/user_3")
-            assert gone.status_code == 200
-            await world.registered(3)
-            second = await complete_sync(world)
-            assert (second["failed"], second["missing"]) == (0, len([user for user, _ in late if user == "user_3"]))
-            assert await world.stored() == sorted(early + late)
-            assert await world.ranking() == ranking
-            for url in ports.values():
-                assert (await http.get(f"{url}/api/client/stats")).json()["pending_sync"] == 0
+
+async def mended(world: World, missing: dict[str, int]) -> None:
+    """By the commands of docs/backup.md: so many captures of each user come back, after user_3 was unregistered."""
+    first = await complete_sync(world)
+    assert (first["failed"], first["missing"]) == (1, missing["user_1"] + missing["user_2"])
+    run = f"{world.stack.url('registry')}{API}/runs/{first['run_id']}"
+    failed = (await world.http.get(f"{run}/clients?outcome=failed")).json()
+    assert [(client["user_id"], client["reason"], "401" in client["error"]) for client in failed] == [
+        ("user_3", "http_status", True)
+    ]
+    await registers_anew(world, "user_3")
+    second = await complete_sync(world)
+    assert (second["failed"], second["missing"]) == (0, missing["user_3"])

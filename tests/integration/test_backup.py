@@ -1,4 +1,4 @@
-"""Backup and restore by the scripts that operators run: all of it or nothing, and in a database that services can use."""
+"""Backup and restore by the scripts that operators run: all of it or nothing, and services can go on with it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
+from dev import backup, local_data
 from dev.backup import SCRIPTS, environment_for
 from dev.database import Database, create_database, with_database
 from dev.servers.errors import DevError
-from dev.servers.postgres import find_binaries
+from dev.servers.postgres import PostgresServer, find_binaries
 from services.ingest import app as ingest
 from services.registry import app as registry
 from shared.migrations import migrate
@@ -29,7 +30,8 @@ FILL: Final = """
 INSERT INTO registry.clients (user_id, client_url, client_type, capabilities)
 SELECT 'user_' || i, 'http://127.0.0.1:1', E'a\\n\\\\.\\tb', '{x}' FROM generate_series(1, 50) AS i;
 INSERT INTO captures.events
-SELECT 'user_' || i % 7, 'c' || i, 25, E'pika\\n\\\\.\\nchu', 'capture', false, now(), now(), now(), gen_random_uuid(), '{}'
+SELECT 'user_' || i % 7, 'c' || i, 25, E'pika\\n\\\\.\\nchu', 'capture', false, now(), now(), now(),
+       gen_random_uuid(), '{}'
 FROM generate_series(1, 3000) AS i
 """
 COUNTS: Final = "SELECT (SELECT count(*) FROM registry.clients), (SELECT count(*) FROM captures.events)"
@@ -289,7 +291,8 @@ async def rights(database: Database) -> list[tuple[object, ...]]:
     connection = await asyncpg.connect(database.admin_url)
     try:
         found = await connection.fetch(
-            """SELECT 'database', datdba::regrole::text, datacl::text FROM pg_database WHERE datname = current_database()
+            """SELECT 'database', datdba::regrole::text, datacl::text FROM pg_database
+               WHERE datname = current_database()
                UNION ALL SELECT nspname, nspowner::regrole::text, nspacl::text FROM pg_namespace WHERE nspname !~ '^pg_'
                UNION ALL SELECT oid::regclass::text, relowner::regrole::text, relacl::text FROM pg_class
                WHERE relnamespace IN ('registry'::regnamespace, 'captures'::regnamespace)
@@ -398,7 +401,9 @@ async def test_services_that_start_meanwhile_wait(filled: Database, empty: Made,
 async def two_wait(database: Database) -> bool:
     """Whether two sessions wait for the lock of the migrations."""
     query = "SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'advisory' AND database = "
-    return await row(database.admin_url, f"{query}(SELECT oid FROM pg_database WHERE datname = current_database())") == (2,)
+    return await row(
+        database.admin_url, f"{query}(SELECT oid FROM pg_database WHERE datname = current_database())"
+    ) == (2,)
 
 
 # ---------------------------------------------------------------- make backup
@@ -419,7 +424,7 @@ def test_what_is_no_url_of_a_database_is_refused(url: str, problem: str) -> None
 
 
 def test_a_url_says_what_libpq_is_told() -> None:
-    """By variables, since arguments can be seen by everybody; what the user has set for another server does not count."""
+    """By variables, since arguments can be seen by everybody; what is set for another server does not count."""
     url = "postgresql://me%40home:p%3Aw@db.example:5433/pull%2Fsync?sslmode=verify-full"
     found = environment_for(url, {"PATH": os.defpath, "PGHOST": "other", "PGOPTIONS": "x", "TLS_CA_FILE": "/ca"})
     assert {name: value for name, value in found.items() if name.startswith("PG")} == {
@@ -443,3 +448,50 @@ def test_programs_of_the_wheel_stand_in_for_older_ones(tmp_path: Path) -> None:
     newer.chmod(0o755)
     assert environment_for("postgresql://h/d", {"PATH": str(tmp_path)})["PATH"] == str(tmp_path)
     assert shutil.which("pg_dump", path=wheel)
+
+
+class Local:
+    """`make backup` and `make restore` for the data of `make up` in another folder than the checkout's."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.file = folder / "local.dump"
+        self.server = PostgresServer(folder / "data" / "postgres", durable=False)
+        self._monkeypatch = monkeypatch
+        monkeypatch.delenv("DATABASE_URL", raising=False)
+        for module in (backup, local_data):
+            monkeypatch.setattr(module, "DATA", folder / "data")
+
+    def make(self, name: str) -> int:
+        """The exit status."""
+        self._monkeypatch.setattr("sys.argv", ["dev.backup", name, str(self.file)])
+        return backup.main()
+
+
+def test_the_data_of_make_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Backed up while it runs and while it does not; restored when there is none, and not under a running one."""
+    local = Local(tmp_path, monkeypatch)
+    assert local.make("backup") == 1
+    assert "there is nothing to back up" in capfd.readouterr().err
+    (tmp_path / "data").mkdir()
+    with local.server as server:
+        made = asyncio.run(create_database(server.url, local_data.DATABASE, password=PASSWORD))
+        asyncio.run(migrate(made.registry_url, schema=registry.SCHEMA, history=registry.MIGRATIONS))
+        asyncio.run(migrate(made.ingest_url, schema=ingest.SCHEMA, history=ingest.MIGRATIONS))
+        asyncio.run(execute(made.admin_url, FILL))
+        assert local.make("backup") == 0
+        assert local.make("restore") == 1
+        assert "is in use by process" in capfd.readouterr().err
+    assert local.make("restore") == 1
+    assert "after `make up`, `make clean`" in capfd.readouterr().err
+    local.file.rename(tmp_path / "first.dump")
+    assert local.make("backup") == 0
+
+    shutil.rmtree(tmp_path / "data")
+    assert local.make("restore") == 0
+    assert "3000 rows in captures.events" in capfd.readouterr().out
+    password = (tmp_path / "data" / "database-password").read_text()
+    with PostgresServer(tmp_path / "data" / "postgres", durable=False) as server:
+        restored = Database.on(server.url, local_data.DATABASE, password=password)
+        assert asyncio.run(row(restored.registry_url, "SELECT count(*) FROM registry.clients")) == (50,)
