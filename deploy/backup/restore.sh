@@ -43,7 +43,7 @@ fi
 script() {
     cat <<'SQL'
 BEGIN;
-SET LOCAL client_min_messages = warning;
+SET LOCAL client_min_messages = error;
 SELECT pg_advisory_xact_lock(hashtextextended('pullsync migrations ' || schema, 0))
 FROM (VALUES ('captures'), ('registry')) AS t (schema);
 SQL
@@ -65,6 +65,6 @@ script | pg psql --no-psqlrc --no-password --quiet --set=ON_ERROR_STOP=1 --file=
 printf 'Restored, with every row that the backup has.\n'
 cat "$work/described"
 without=$(ask "SELECT string_agg(rolname, ', ' ORDER BY rolname) FROM pg_authid
-    WHERE rolname IN ('pullsync_registry', 'pullsync_ingest') AND rolpassword IS NULL")
+    WHERE rolname IN ('pullsync_registry', 'pullsync_ingest', 'pullsync_captures_reader') AND rolpassword IS NULL")
 [ -z "$without" ] || printf 'Without a password: %s. Set those of the services: deploy/postgres/init.sh shows how.\n' "$without"
 printf 'Start the services, then bring back what was stored after the backup: POST /api/v1/pull-sync/sync-complete-state.\n'

@@ -25,16 +25,17 @@ from tests.servers import PASSWORD
 from tests.waiting import eventually
 
 SERVICES: Final = ("registry", "ingest-1", "puller-1")
+ADMIN, ENROL = "admin-01234567890", "enrol-01234567890"
 ENV: Final = {
     "PULL_SYNC_INTERVAL": "5",
     "PULL_SYNC_LEASE": "10",
     "PULL_SYNC_TIMEOUT": "3",
     "PULL_SYNC_NETWORKS": "loopback",
-    "OPERATOR_TOKENS": "admin:" + "a" * 32,
-    "REGISTRATION_TOKENS": "e" * 32,
-    "SERVICE_TOKENS": "s" * 32,
-    "PULL_TOKEN_KEYS": "k" * 32,
-    "CLIENT_REGISTRATION_TOKEN": "e" * 32,
+    "OPERATOR_TOKENS": f"admin:{ADMIN}",
+    "REGISTRATION_TOKENS": ENROL,
+    "SERVICE_TOKENS": "service-01234567890",
+    "PULL_TOKEN_KEYS": "the-key-of-tokens-0123456789abcdef",
+    "CLIENT_REGISTRATION_TOKEN": ENROL,
     "CLIENT_REGISTRATION_CHECK": "1",
 }
 
@@ -49,7 +50,7 @@ def empty_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
 @pytest.fixture
 async def http() -> AsyncIterator[httpx.AsyncClient]:
     """An operator's."""
-    async with httpx.AsyncClient(timeout=70, trust_env=False, headers=authorization("a" * 32)) as client:
+    async with httpx.AsyncClient(timeout=70, trust_env=False, headers=authorization(ADMIN)) as client:
         yield client
 
 
@@ -87,7 +88,7 @@ async def restored(server: PostgresServer, file: Path) -> Database:
     await connection.execute("CREATE DATABASE pullsync")
     await connection.close()
     said = await script("restore", file, with_database(server.url, "pullsync"))
-    assert "Without a password: pullsync_ingest, pullsync_registry." in said
+    assert "Without a password: pullsync_captures_reader, pullsync_ingest, pullsync_registry." in said
     return await create_database(server.url, "pullsync", password=PASSWORD)
 
 
@@ -119,9 +120,9 @@ async def complete_sync(world: World) -> dict[str, Any]:
 
 
 async def registered_long_ago(database: Database) -> None:
-    """For in its first minutes a registration may be repeated by whoever has the registration token."""
+    """For in the first minutes tokens are told again."""
     connection = await asyncpg.connect(database.registry_url)
-    await connection.execute("UPDATE registry.clients SET registered_at = registered_at - interval '1 day'")
+    await connection.execute("UPDATE registry.clients SET tokens_told_at = tokens_told_at - interval '1 day'")
     await connection.close()
 
 

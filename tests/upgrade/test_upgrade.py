@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import httpx
 import pytest
 
 from dev.broker import Broker
-from dev.database import Database
-from dev.stack import Stack
+from dev.database import ROLES, Database
+from dev.stack import CHECKOUT, Stack
 from tests.upgrade.mixture import Mixture
 
 pytestmark = pytest.mark.timeout(600)
@@ -19,12 +20,29 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture
 async def mixture(unmigrated: Database, broker: Broker, previous: Path, tmp_path: Path) -> AsyncIterator[Mixture]:
-    """All services of the version before, with a client of each version."""
+    """All services of the version before, with a client of each version.
+
+    The roles are those of both versions; see docs/upgrade.md for what the newer ones take from the older registry.
+    """
+    await execute(unmigrated, roles_of(previous))
     async with httpx.AsyncClient(timeout=70, trust_env=False) as http:
         with Mixture(database=unmigrated, broker=broker, previous=previous, folder=tmp_path, http=http) as made:
             await asyncio.to_thread(made.old.start_together, "registry", "ingest-1", "puller-1")
             await made.start_clients()
             yield made
+    await execute(unmigrated, roles_of(CHECKOUT))
+
+
+async def execute(database: Database, script: str) -> None:
+    """As the superuser."""
+    connection = await asyncpg.connect(database.admin_url)
+    await connection.execute(script)
+    await connection.close()
+
+
+def roles_of(checkout: Path) -> str:
+    """The script that makes the roles."""
+    return (checkout / ROLES.relative_to(CHECKOUT)).read_text(encoding="utf-8")
 
 
 async def begin(stack: Stack, *names: str) -> None:
