@@ -20,6 +20,7 @@ from shared.messages import (
     Difference,
     Outcome,
     Pull,
+    PullAcknowledged,
     PullOutcome,
     Reason,
 )
@@ -69,11 +70,12 @@ class CaptureBatches:
             capture_ids=_to_tell(pull),
             outcome=_outcome(pull, stored, difference),
             token_generation=pull.token_generation,
+            pull_id=pull.pull_id,
         )
 
 
 class Acknowledgements:
-    """A message is acknowledged when its clients were told or not, and the pulls settled. Storing goes first."""
+    """A message is acknowledged when its clients were told or not, and the registry will know. Storing goes first."""
 
     def __init__(self, *, acknowledger: Acknowledger, settlements: Settlements, writer: Writer) -> None:
         self._acknowledger = acknowledger
@@ -103,6 +105,8 @@ class Acknowledgements:
         error = await self._acknowledger.tell(told, attempts=attempts) if told.capture_ids else None
         if told.outcome is not None:
             await self._settlements.add(_settled(told.outcome, told, error))
+        elif error is None and told.pull_id is not None:
+            await self._settlements.add(PullAcknowledged(pull_id=told.pull_id, user_id=told.user_id))
 
 
 def _received(pull: Pull) -> ReceivedPull:

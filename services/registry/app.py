@@ -28,11 +28,14 @@ from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
+from services.registry.pulls import Pulls
 from services.registry.quarantine import Quarantine
 from services.registry.rate_limits import RateLimiter, rates_of
+from services.registry.routes.captures import CaptureRoutes
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.dead_letters import DeadLetterRoutes
+from services.registry.routes.pulls import PullRoutes
 from services.registry.routes.quarantine import QuarantineRoutes
 from services.registry.routes.ranking import RankingRoutes
 from services.registry.routes.runs import RunRoutes
@@ -44,6 +47,7 @@ from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
 from services.registry.statistics import Statistics
+from services.registry.whereabouts.gathering import CaptureFacts
 from shared.broker import Publisher, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
@@ -94,7 +98,8 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     """
     servers = _servers(settings)
     work = _work(settings, servers)
-    SettledPulls(leases=work.leases, dispatcher=work.dispatcher).subscribe(servers.broker)
+    pulls = Pulls(pool=servers.pool, queries=servers.queries)
+    SettledPulls(leases=work.leases, pulls=pulls, dispatcher=work.dispatcher).subscribe(servers.broker)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -120,7 +125,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     install_error_handlers(app)
     access, clients = Access(settings), Clients(pool=servers.pool, queries=servers.queries)
     guard = Guard(access=access, clients=clients)
-    for router in _routers(settings, servers, work, access=access, clients=clients):
+    for router in _routers(settings, servers, work, access=access, clients=clients, pulls=pulls):
         app.include_router(router, dependencies=[Depends(guard.check)])
     app.add_middleware(NoMarkup)
     _limit(app, settings)
@@ -175,12 +180,13 @@ def _work(settings: RegistrySettings, servers: _Servers) -> _Work:
             queries=queries,
             interval=timedelta(seconds=settings.pull_sync_cleanup_interval),
             silence=_silence_limits(settings),
+            history=timedelta(days=settings.pull_sync_history_days),
         ),
     )
 
 
 def _routers(
-    settings: RegistrySettings, servers: _Servers, work: _Work, *, access: Access, clients: Clients
+    settings: RegistrySettings, servers: _Servers, work: _Work, *, access: Access, clients: Clients, pulls: Pulls
 ) -> Iterator[APIRouter]:
     pool, queries, dispatcher, schedule = servers.pool, servers.queries, work.dispatcher, work.schedule
     captures = Captures(pool=servers.captures_pool, queries=queries, is_registered=clients.is_registered)
@@ -195,6 +201,7 @@ def _routers(
     quarantine = Quarantine(pool=servers.captures_pool, queries=queries, publisher=Publisher(servers.broker))
     dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES, ca_file=settings.tls_ca_file)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
+    yield PullRoutes(pulls=pulls, clients=clients).router()
     yield ClientRoutes(
         clients=clients,
         nudges=nudges,
@@ -213,6 +220,8 @@ def _routers(
     ).router()
     yield ClaimRoutes(leases=work.leases, key_fingerprint=access.key_fingerprint).router()
     yield RankingRoutes(captures=captures).router()
+    facts = CaptureFacts(pool=pool, captures_pool=servers.captures_pool, queries=queries, dead_letters=dead_letters)
+    yield CaptureRoutes(facts=facts, access=access).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
     yield SystemRoutes(statistics=statistics, captures=captures, health=health).router()

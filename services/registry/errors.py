@@ -46,6 +46,8 @@ class RegistryError(Exception):
     """What HTTP asks to be sent with it."""
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed, where that is known; sent as `Retry-After`."""
+    members: Mapping[str, object] = {}
+    """What the problem has beyond its own members, by their names; as JSON."""
     quotas: tuple[Quota, ...] = ()
     """Those that the caller has used up, or not yet; sent as `RateLimit-Policy` and `RateLimit`."""
 

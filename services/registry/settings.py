@@ -116,6 +116,8 @@ class RegistrySettings(ServiceSettings):
     pull_sync_cleanup_interval: Annotated[int, Field(ge=60)] = 3_600
     pull_sync_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""
+    pull_sync_history_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    """Days for which it is kept what became of a pull that stored something or failed."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
     pull_sync_ports: Ports = USUAL_PORTS

@@ -31,6 +31,7 @@ ROOT: Final = docs.ROOT
 OPENAPI: Final = docs.registry_document()
 ASYNCAPI: Final = asyncapi.document()
 OPERATIONS: Final = {f"{method.upper()} {path}": operation for path, method, operation in operations(OPENAPI)}
+PROBLEMS: Final = {"Problem", "InvalidRequestProblem", "UnknownCaptureProblem"}
 ROW: Final = re.compile(r"^\| `([A-Z]+ /\S*)` \| (.+?) \| (.*) \|$", re.MULTILINE)
 TEST: Final = re.compile(r"`(tests/\S+\.py)::(\w+)`")
 
@@ -138,7 +139,8 @@ def test_each_operation_tells_its_problems(name: str) -> None:
     for status, content in problems.items():
         [(media_type, media)] = content.items()
         assert media_type == "application/problem+json"
-        assert media["schema"]["$ref"].removeprefix("#/components/schemas/") in {"Problem", "InvalidRequestProblem"}
+        schemas = media["schema"].get("anyOf", [media["schema"]])
+        assert {each["$ref"].removeprefix("#/components/schemas/") for each in schemas} <= PROBLEMS
         assert all(example["status"] == status for example in examples(media))
 
 

@@ -17,6 +17,7 @@ from pydantic.json_schema import models_json_schema
 
 from services.registry.access import ForbiddenError, UnauthenticatedError
 from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
+from services.registry.api.examples import NEVER_SEEN
 from services.registry.api.permissions import NEEDS, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
@@ -30,6 +31,7 @@ from services.registry.errors import (
     MalformedBodyError,
     RegistryError,
 )
+from services.registry.routes.captures import UnknownCaptureError, UnknownCaptureProblem
 from shared.claims import Claims
 from shared.message_schemas import SCHEMAS, schemas_of
 
@@ -45,6 +47,11 @@ _REFUSALS: Final[Mapping[Need, tuple[type[RegistryError], ...]]] = {
     Need.SERVICE: (UnauthenticatedError,),
     Need.NOTHING: (),
 }
+_PROBLEMS: Final[Mapping[type[RegistryError], type[Problem]]] = {
+    InvalidRequestError: InvalidRequestProblem,
+    UnknownCaptureError: UnknownCaptureProblem,
+}
+"""Those that say more than others."""
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _NOTHING: Final = Documented()
 _INVALID: Final = str(InvalidRequestError.status)
@@ -97,7 +104,7 @@ def document(app: FastAPI) -> Json:
 
 def _schemas(found: Json) -> Json:
     """With those of problems instead of FastAPI's own, and of the structs, which FastAPI does not know."""
-    models = [(Problem, "serialization"), (InvalidRequestProblem, "serialization")]
+    models = [(model, "serialization") for model in (Problem, *_PROBLEMS.values())]
     _, ours = models_json_schema(cast("Any", models), ref_template=_SCHEMAS)
     kept = {name: schema for name, schema in found.items() if name not in {"HTTPValidationError", "ValidationError"}}
     return {**kept, **ours["$defs"], **schemas_of([Claims])}
@@ -179,12 +186,13 @@ def _can_be_invalid(operation: Json) -> bool:
 
 def _response(kinds: list[type[RegistryError]]) -> Json:
     """One status of an operation, with an example for each kind of problem that has it."""
-    model = InvalidRequestProblem if kinds == [InvalidRequestError] else Problem
+    models = sorted({_PROBLEMS.get(kind, Problem).__name__ for kind in kinds})
+    schemas = [{"$ref": SCHEMAS.format(name=name)} for name in models]
     response: Json = {
         "description": "; ".join(kind.title for kind in kinds),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"$ref": SCHEMAS.format(name=model.__name__)},
+                "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
                 "examples": {kind.slug: {"summary": kind.title, "value": _problem(kind)} for kind in kinds},
             }
         },
@@ -200,4 +208,6 @@ def _problem(kind: type[RegistryError]) -> Mapping[str, object]:
     if kind is InvalidRequestError:
         fault = {"field": "limit", "detail": "Input should be a valid integer"}
         return {**shape, "detail": f"{fault['field']}: {fault['detail']}", "errors": [fault]}
+    if kind is UnknownCaptureError:
+        return {**shape, "detail": NEVER_SEEN["summary"], "whereabouts": NEVER_SEEN}
     return {**shape, "detail": (inspect.getdoc(kind) or kind.title).splitlines()[0]}

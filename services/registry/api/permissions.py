@@ -40,6 +40,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "clients_get": Need.OWN_OR_READ,
     "clients_change": Need.OPERATE,
     "clients_nudge": Need.OWN_OR_OPERATE,
+    "clients_pulls": Need.OWN_OR_READ,
+    "captures_where": Need.OWN_OR_READ,
     "status": Need.READ,
     "sync_all": Need.OPERATE,
     "sync_recent": Need.OPERATE,
