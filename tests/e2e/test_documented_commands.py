@@ -18,6 +18,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from dev.first_secrets import OWNERS
 from tests.documented_commands import ROOT, Command, documented_commands
 from tests.e2e.test_operators import Operator
 from tests.e2e.world import API, World, start_clients
@@ -136,7 +137,7 @@ SUBCOMMANDS: Final = ("up", "down", "restart", "logs", "exec", "run", "ps", "sto
 def check_docker(words: Sequence[str]) -> None:
     """Of `docker compose`: a subcommand that exists, files that are there, services that have that name."""
     if words[1] != "compose":
-        assert words[1] in {"run", "volume", "build", "stack", "swarm"}, words
+        assert words[1] in {"run", "volume", "build", "push", "stack", "swarm"}, words
         return
     rest = list(words[2:])
     subcommand = None
@@ -173,6 +174,20 @@ def check_path(words: Sequence[str]) -> None:
         assert (ROOT / path).exists(), path
 
 
+def check_kubectl(words: Sequence[str]) -> None:
+    """Manifests and Deployments are there, and Secrets are made of folders that `make secrets` makes."""
+    assert {"apply", "create", "kustomize", "logs", "rollout"} & set(words), words
+    for word in words:
+        if word.startswith("deploy/"):
+            assert (ROOT / word / "kustomization.yaml").is_file(), word
+        elif word.startswith("deployment/"):
+            assert (
+                (ROOT / "deploy/kubernetes/base" / word.removeprefix("deployment/")).with_suffix(".yaml").is_file()
+            ), word
+        elif word.startswith("--from-file="):
+            assert word.removeprefix("--from-file=secrets/") in OWNERS, word
+
+
 def check_nothing(_words: Sequence[str]) -> None:
     """A program of the system, as everybody knows it."""
 
@@ -180,6 +195,7 @@ def check_nothing(_words: Sequence[str]) -> None:
 CHECKS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
     "make": check_make,
     "docker": check_docker,
+    "kubectl": check_kubectl,
     "python": check_python,
     "sh": check_path,
     "bash": check_path,
