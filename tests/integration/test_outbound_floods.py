@@ -76,9 +76,7 @@ def for_ever(head: bytes, piece: bytes) -> Callable[[asyncio.StreamWriter], Any]
 
 def client_http() -> ClientHttp:
     """With time for what has no end."""
-    return ClientHttp(
-        policy=OutboundPolicy(frozenset({"loopback"})), timeout_s=60.0, body_limit_bytes=BODY_LIMIT_BYTES
-    )
+    return ClientHttp(policy=OutboundPolicy(frozenset({"loopback"})), timeout_s=60.0, body_limit_bytes=BODY_LIMIT_BYTES)
 
 
 async def called(answer: Answer) -> bytes:
@@ -164,7 +162,7 @@ async def test_a_body_up_to_the_limit_is_read(head: bytes) -> None:
 
 
 async def test_others_have_their_turn_between_chunks() -> None:
-    """aiohttp gives out what it has without a wait."""
+    """By itself the reader does not wait while there are chunks in hand."""
     turns = 0
 
     async def take_turns() -> None:
