@@ -60,7 +60,8 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access))
             yield
 
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
+    # A redirect for a slash too many would lead wherever the Host header of the request says.
+    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, redirect_slashes=False)
     app.add_middleware(
         CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
     )

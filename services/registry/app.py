@@ -111,6 +111,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         version=VERSION,
         lifespan=lifespan,
         strict_content_type=False,
+        redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
         generate_unique_id_function=operation_id,
     )
     install_error_handlers(app)
