@@ -335,7 +335,8 @@ async def test_a_run_outlives_its_registry(registry_settings: RegistrySettings, 
 
 async def test_deletion_may_be_asked_for_in_the_body(http: httpx.AsyncClient) -> None:
     """What it says is done or refused, and never passed over."""
-    for body in ({"delete_unkown": True}, {"delete_unknown": "yes"}, {"delete_unknown": None}, []):
+    bodies: tuple[object, ...] = ({"delete_unkown": True}, {"delete_unknown": "yes"}, {"delete_unknown": None}, [])
+    for body in bodies:
         assert_problem(await http.post("sync-complete-state", json=body), 422, "invalid-request")
     answer = await http.post("sync-complete-state", json={"delete_unknown": True})
     assert answer.status_code == 202
