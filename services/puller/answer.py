@@ -38,12 +38,13 @@ _DEEPEST: Final = 300
 """Levels. Python takes more, and a capture may have 200 at most: what is cut here is in an item that is none."""
 _UP_TO_A_BRACKET: Final = re.compile(
     rb"""
-    (?: [^"\[\]{}]++ | " (?: [^"\\]++ | \\.?+ )*+ (?: " | \Z ) )*+  # what has no bracket, and strings, whole or not
-    ( [\[{] | [\]}] | \Z )
+    (?: [^"\[\]{}]++ | " (?: [^"\\]++ | \\.?+ )*+ (?: " | \Z ) ){0,1000}+  # what has no bracket, and strings
+    ( [\[{] | [\]}] | )
     """,
     re.DOTALL | re.VERBOSE,
 )
-"""It matches from wherever it is asked, so that bytes of whatever kind are passed once."""
+"""It matches from wherever it is asked, so that bytes of whatever kind are passed once; and ends after some strings, so
+that other threads have their turn."""
 
 _CAPTURE: Final = TypeAdapter(Capture)
 

@@ -164,6 +164,12 @@ def test_what_is_heavy_around_the_captures_is_passed_over(parsed: list[int]) -> 
     assert max(parsed) <= ITEM_BYTES
 
 
+def test_others_have_their_turn_while_brackets_are_looked_for() -> None:
+    """One search through megabytes without any would hold up all threads."""
+    matches = answer._UP_TO_A_BRACKET.finditer(KEYS)  # noqa: SLF001 - the search
+    assert max(match.end() - match.start() for match in matches) < 16 * 1024
+
+
 @pytest.mark.parametrize("indent", [None, 2])
 def test_a_hundred_thousand_captures_are_read(indent: int | None, parsed: list[int]) -> None:
     """None of them plain, in 16 MiB, as a client sends them that does not know of pages."""
