@@ -204,7 +204,6 @@ class BoundedHttp(H11Protocol):
         moment all that still comes is thrown away.
         """
         self._refused = True
-        self.places.is_idle(self)
         self._parser.send_failed()  # for uvicorn: h11 has nothing to send any more
         self._unset_keepalive_if_required()
         self._set_deadline(None)

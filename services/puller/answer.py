@@ -94,7 +94,7 @@ class ItemText:
         try:
             return _CAPTURE.validate_json(self.text)
         except ValidationError:
-            return _loaded(self.text, level=_ITEM_LEVEL - 1)
+            return _loaded(self.text)
 
 
 def opened(item: ItemText | Any, owner: str) -> PulledCapture | UnreadableItem | Capture | Any:
@@ -149,14 +149,14 @@ def _parse_loosely(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
         raise UnreadableAnswerError(text) from error
 
 
-def _loaded(text: bytes, *, level: int = 0) -> Any:
-    """The JSON value, so deep in the answer, with null for what is too deep.
+def _loaded(text: bytes) -> Any:
+    """The JSON value, with null for what is too deep.
 
     Raises:
         UnreadableAnswerError: it is none.
     """
     try:
-        return json.loads(_flattened(text, level).decode(), parse_int=_bounded_int)
+        return json.loads(_flattened(text).decode(), parse_int=_bounded_int)
     except UnicodeDecodeError as error:
         problem = "the answer is not UTF-8"
         raise UnreadableAnswerError(problem) from error
@@ -183,12 +183,12 @@ def _bounded_int(digits: str) -> int | float:
     return int(digits) if len(digits.removeprefix("-")) <= _LONGEST_INT else float(digits)
 
 
-def _flattened(body: bytes, level: int) -> bytes:
-    """The same JSON, which begins at that level, but for values below the deepest one, which are null."""
-    if body.count(b"[") + body.count(b"{") <= _DEEPEST - level:
+def _flattened(body: bytes) -> bytes:
+    """The same JSON, but for values below the deepest level, which are null."""
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
         return body
     kept: list[bytes] = []
-    begin, depth = 0, level
+    begin = depth = 0
     for match in _UP_TO_A_BRACKET.finditer(body):
         if match[1] in (b"[", b"{"):
             depth += 1

@@ -64,7 +64,7 @@ def test_a_bad_item_is_read_alike(item: bytes) -> None:
 
 @pytest.mark.parametrize("depth", [150, *range(194, 204), *range(290, 304), 1_000, 5_000])
 def test_a_deep_item_is_read_alike(depth: int) -> None:
-    """It is cut at the same level, however it was reached."""
+    """What is too deep to be anything is cut, however it was reached."""
     for others in ((), (b"null",)):
         body = answered(nested(depth), *others)
         assert outcome(body + LARGE) == outcome(body)
