@@ -24,6 +24,8 @@ LogLevel = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 SHORTEST_TOKEN: Final = 16
+SHORTEST_KEY: Final = 32
+_FEWEST_CHARACTERS: Final = 8
 HOW_TO_MAKE: Final = "a good one is made by: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _PORTS: Final = 65_536
@@ -78,31 +80,43 @@ def _known_sslmode(url: str) -> str:
     return url
 
 
-def _comma_separated(value: object) -> object:
-    """`"public, private"` as a list of two."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _separated(value: object) -> object:
-    """What stands between commas or in lines of its own, as a tuple."""
+def separated(value: object) -> object:
+    """What stands between commas, blanks or lines, as a tuple; anything but a string is left to the validation."""
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
-def is_good_token(token: str) -> bool:
-    """Whether it can be sent, and hardly be guessed."""
-    return len(token) >= SHORTEST_TOKEN and is_sendable(token)
+def _listed(value: object) -> object:
+    """The same, with `none` for none."""
+    parts = separated(value)
+    return () if parts == ("none",) else parts
 
 
-def _not_guessable(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(map(is_good_token, tokens)):
-        message = f"each must have {SHORTEST_TOKEN} printable ASCII characters at least; {HOW_TO_MAKE}"
-        raise ValueError(message)
-    return tokens
+def is_good_token(token: str, *, shortest: int = SHORTEST_TOKEN) -> bool:
+    """Whether it can be sent, and is long and varied enough that it may have been made by chance."""
+    return len(token) >= shortest and len(set(token)) >= _FEWEST_CHARACTERS and is_sendable(token)
 
 
-Separated = BeforeValidator(_separated)
-Tokens = Annotated[tuple[str, ...], NoDecode, Separated, AfterValidator(_not_guessable), Field(repr=False)]
+def what_is_good(shortest: int) -> str:
+    """What `is_good_token` asks for, and how to make one."""
+    return f"{shortest} printable ASCII characters at least, {_FEWEST_CHARACTERS} different ones; {HOW_TO_MAKE}"
+
+
+def _not_guessable(shortest: int) -> AfterValidator:
+    def check(tokens: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(is_good_token(token, shortest=shortest) for token in tokens):
+            message = f"each must have {what_is_good(shortest)}"
+            raise ValueError(message)
+        return tokens
+
+    return AfterValidator(check)
+
+
+Separated = BeforeValidator(separated)
+Listed = BeforeValidator(_listed)
+Tokens = Annotated[tuple[str, ...], NoDecode, Separated, _not_guessable(SHORTEST_TOKEN), Field(repr=False)]
 """Secrets, several while one takes the place of another."""
+TokenKeys = Annotated[tuple[str, ...], NoDecode, Separated, _not_guessable(SHORTEST_KEY), Field(repr=False)]
+"""Keys of which tokens are made; whoever has such a token can try at leisure which key made it."""
 
 
 def _port_ranges(value: object) -> object:
@@ -152,7 +166,7 @@ RabbitMQUrl = Annotated[
     _without("cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl"),
 ]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
-Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, Separated]
 Ports = Annotated[tuple[InstanceOf[range], ...], NoDecode, BeforeValidator(_port_ranges)]
 CaFile = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_certificates)]
 

@@ -7,15 +7,18 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import httpx
 from fastapi import FastAPI
+from httpx import codes
 from starlette.middleware.cors import CORSMiddleware
 
 from services.client.background import repeating
 from services.client.database import Database
-from services.client.errors import install_error_handlers
+from services.client.errors import install_error_handlers, refusal
 from services.client.legacy_import import import_once
 from services.client.nudge import Nudger, nudge_url
 from services.client.pull_access import PullAccess
@@ -25,6 +28,7 @@ from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
 from shared import tls
 from shared.client_protocol import Registration
+from shared.same_origin import SameOrigin
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
@@ -37,6 +41,15 @@ _REGISTRY_TIMEOUT_S: Final = 30.0
 _KEEP_CONNECTION_S: Final = 4.0
 """Less than the 5 s after which the registry's server closes an idle connection: a nudge must not meet that moment."""
 
+_FOREIGN_PAGE: Final = (
+    "Web pages of other origins may not call this client: name the page's origin in CLIENT_CORS_ORIGINS, such as "
+    "http://localhost:8100."
+)
+_FOREIGN_HOST: Final = (
+    "This client answers to localhost, to IP addresses, and to the names in CLIENT_URL and CLIENT_HOSTS only: add the "
+    "name that is called to CLIENT_HOSTS."
+)
+
 
 def build_app(settings: ClientSettings) -> FastAPI:
     """The client, not yet connected to anything. Its lifespan must begin after the port listens.
@@ -48,6 +61,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
     captured = asyncio.Event()
     pull_access = PullAccess(store=store)
+    registration_key = token_urlsafe()
     retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
 
     @asynccontextmanager
@@ -57,14 +71,18 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await import_once(store=store, path=settings.client_import_file)
             await pull_access.load()
             await stack.enter_async_context(repeating("retention", retention.step))
-            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access))
+            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, registration_key))
             yield
 
-    # A redirect for a slash too many would lead wherever the Host header of the request says.
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, redirect_slashes=False)
-    app.add_middleware(
-        CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
+    app = FastAPI(
+        title="PullSync client",
+        version=CLIENT_VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
+        docs_url=None,  # FastAPI's own pages would run the scripts of others on the origin that may read all captures
+        redoc_url=None,
     )
+    _admit_pages(app, settings)
     install_error_handlers(app)
     routes = ClientRoutes(
         store=store,
@@ -73,14 +91,32 @@ def build_app(settings: ClientSettings) -> FastAPI:
         clock=_now,
         on_capture=captured.set,
         pull_access=pull_access,
+        registration_key=registration_key,
     )
     app.include_router(routes.router())
     return app
 
 
+def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
+    """Its own, and those that are named; the last that is added meets a request first."""
+    if settings.client_cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    own_host = urlsplit(settings.public_url).hostname or ""
+    app.add_middleware(
+        SameOrigin,
+        origins=settings.client_cors_origins,
+        hosts=(own_host, *settings.client_hosts),
+        guarded="/api/",
+        foreign_page=lambda: refusal(codes.FORBIDDEN, _FOREIGN_PAGE),
+        foreign_host=lambda: refusal(codes.MISDIRECTED_REQUEST, _FOREIGN_HOST),
+    )
+
+
 @asynccontextmanager
 async def _talking_to_registry(
-    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess
+    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess, registration_key: str
 ) -> AsyncIterator[None]:
     limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
@@ -88,7 +124,7 @@ async def _talking_to_registry(
             timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False, verify=tls.trusting(settings.tls_ca_file)
         )
         await stack.enter_async_context(http)
-        registrar = _registrar(settings, http, pull_access)
+        registrar = _registrar(settings, http, pull_access, registration_key)
         pull_access.on_refused = registrar.doubt_token
         await stack.enter_async_context(repeating("registration", registrar.step, woken=registrar.woken))
         if settings.client_nudge:
@@ -105,12 +141,15 @@ async def _talking_to_registry(
         yield
 
 
-def _registrar(settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess) -> Registrar:
+def _registrar(
+    settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess, registration_key: str
+) -> Registrar:
     registration = Registration(
         client_url=settings.public_url,
         user_id=settings.client_user_id,
         client_type="web",
         capabilities=["capture", "favorite"],
+        registration_key=registration_key,
     )
     return Registrar(
         http=http,

@@ -6,7 +6,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
-from shared.client_protocol import HEALTH_PATH, Health
+from shared.client_protocol import HEALTH_PATH, Health, registration_key_digest
 from shared.messages import Reason
 from shared.outbound import ClientCallError, ClientHttp
 
@@ -19,11 +19,14 @@ class ClientProbe:
     def __init__(self, *, http: ClientHttp) -> None:
         self._http = http
 
-    async def check(self, client_url: str, *, user_id: str) -> None:
-        """Return when the client at `client_url` is healthy and speaks for `user_id`.
+    async def check(self, client_url: str, *, user_id: str, registration_key: str | None = None) -> bool:
+        """Return when the client at `client_url` is healthy and speaks for `user_id`; whether it knows that key.
+
+        Only who made the key can have told that client its digest: so the caller is the client.
 
         Raises:
-            RefusedError: it is not; the text says what it did, without the addresses that its name led to.
+            RefusedError: it is not; the text says why, without the addresses that its name led to, and without any
+                byte of what answered there.
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
@@ -31,7 +34,7 @@ class ClientProbe:
         except ClientCallError as error:
             log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
             what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"
-            message = f"The client at {client_url} {what}: {error.reason}: {error}."
+            message = f"The client at {client_url} {what}: {error.reason}: {error.sentence}."
             raise RefusedError(message) from error
         except ValidationError as error:
             message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."
@@ -39,3 +42,5 @@ class ClientProbe:
         if health.client_id is not None and health.client_id != user_id:
             message = f"The client at {client_url} answers for another user than {user_id!r}."
             raise RefusedError(message)
+        shown = health.registration_key_sha256
+        return registration_key is not None and shown == registration_key_digest(registration_key)

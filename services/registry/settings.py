@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_network
 from typing import Annotated, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -12,24 +12,22 @@ from pydantic_settings import NoDecode
 from services.registry.operator_tokens import OperatorTokens
 from services.registry.rate_limits import rates_of
 from shared.outbound_policy import USUAL_PORTS
-from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.page_settings import Hosts, Origins
+from shared.settings import (
+    CaFile,
+    DatabaseUrl,
+    Listed,
+    Networks,
+    Port,
+    Ports,
+    RabbitMQUrl,
+    Seconds,
+    ServiceSettings,
+    TokenKeys,
+    Tokens,
+)
 
-_ORIGIN: Final = re.compile(r"https?://[^\s/?#@*,]+")
-
-
-def _listed(value: object) -> object:
-    """`"a, b"` as two, and `none` as none; anything but a string is left to the validation."""
-    if not isinstance(value, str):
-        return value
-    parts = tuple(part.strip() for part in value.split(",") if part.strip())
-    return () if parts == ("none",) else parts
-
-
-def _origin(value: str) -> str:
-    if not _ORIGIN.fullmatch(value):
-        message = "must name origins such as https://dashboard.example, with commas between them; * is not taken"
-        raise ValueError(message)
-    return value.lower()
+CAPTURES_READER: Final = "pullsync_captures_reader"
 
 
 def _proxy(value: str) -> str:
@@ -45,8 +43,7 @@ def _rate(value: str) -> str:
     return value
 
 
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
-Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, BeforeValidator(_listed)]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, Listed]
 Rate = Annotated[str, AfterValidator(_rate)]
 
 
@@ -54,6 +51,8 @@ class RegistrySettings(ServiceSettings):
     """Defaults are for one machine."""
 
     database_url: DatabaseUrl = "postgresql://pullsync_registry:pullsync@localhost:5432/pullsync"
+    captures_database_url: Annotated[DatabaseUrl | None, BeforeValidator(lambda value: value or None)] = None
+    """By which it reads what ingest publishes; if not set DATABASE_URL, with the role pullsync_captures_reader."""
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
     rabbitmq_declare: bool = True
     """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
@@ -65,7 +64,7 @@ class RegistrySettings(ServiceSettings):
     """One of them is needed to register; empty for none."""
     service_tokens: Tokens = ()
     """One of them is needed to claim; empty for none."""
-    pull_token_keys: Tokens = ()
+    pull_token_keys: TokenKeys = ()
     """Clients' tokens are made by the first of them, and those by the others still recognised; empty for no tokens."""
     registry_anonymous: bool = False
     """Whether it may be reached from elsewhere without operators' tokens."""
@@ -77,10 +76,16 @@ class RegistrySettings(ServiceSettings):
     """Addresses and networks of proxies, of which it is believed for whom they call."""
     registry_cors_origins: Origins = ()
     """Web origins whose pages may call the API."""
+    registry_hosts: Hosts = ()
+    """Names by which it is called, beside localhost and IP addresses, as long as it has no operators' tokens."""
     registry_limit_registrations: Rate = "10000/minute;30000/hour"
     """Most registrations from one address, by each registry; 0 for no limit."""
     registry_limit_syncs: Rate = "60/minute"
     """Most syncs on demand from one address, by each registry; 0 for no limit."""
+    registry_limit_nudges: Rate = "60000/minute"
+    """Most nudges from one address, by each registry; 0 for no limit. Each client's are spaced beside that."""
+    registry_limit_wrong_tokens: Rate = "600/minute"
+    """Most wrong tokens of clients from one address, for which the database is asked; 0 for no limit."""
 
     pull_sync_interval: Annotated[int, Field(ge=5, le=86_400)] = 30
     """Seconds between two pulls of a client, until an operator sets another interval."""
@@ -103,9 +108,21 @@ class RegistrySettings(ServiceSettings):
     pull_sync_cleanup_interval: Annotated[int, Field(ge=60)] = 3_600
     pull_sync_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""
+    pull_sync_history_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    """Days for which it is kept what became of a pull that stored something or failed."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
     pull_sync_ports: Ports = USUAL_PORTS
     """Where clients may listen."""
     pull_sync_ca_file: CaFile = None
     """Certificates of private authorities, which clients may have theirs from; beside those of the system."""
+
+    @property
+    def reading_captures(self) -> str:
+        """The URL of the database by which captures are read."""
+        if self.captures_database_url is not None:
+            return self.captures_database_url
+        parts = urlsplit(self.database_url)
+        login, at, address = parts.netloc.rpartition("@")
+        _, colon, password = login.partition(":")
+        return urlunsplit(parts._replace(netloc=f"{CAPTURES_READER}{colon}{password}{at or '@'}{address}"))
