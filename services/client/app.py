@@ -74,8 +74,14 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, registration_key))
             yield
 
-    # FastAPI's own pages would run the scripts of others on the origin that may read all captures.
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="PullSync client",
+        version=CLIENT_VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
+        docs_url=None,  # FastAPI's own pages would run the scripts of others on the origin that may read all captures
+        redoc_url=None,
+    )
     _admit_pages(app, settings)
     install_error_handlers(app)
     routes = ClientRoutes(

@@ -17,5 +17,6 @@ if __name__ == "__main__":
         port=settings.registry_port,
         variable="REGISTRY_PORT",
         connections=settings.registry_connections,
+        connections_per_address=settings.registry_connections_per_address,
         proxies=settings.registry_proxies,
     )

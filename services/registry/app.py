@@ -125,6 +125,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
+        redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
         generate_unique_id_function=operation_id,
     )
     install_error_handlers(app)
