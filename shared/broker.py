@@ -16,6 +16,7 @@ from faststream.security import BaseSecurity
 from yarl import URL
 
 from shared import tls
+from shared.broker_names import process_name
 from shared.encoding import decoded, encoded
 from shared.errors import TransientError
 from shared.holding import GiveBack, Holding
@@ -106,7 +107,7 @@ def make_broker(url: str, *, service: str, ca_file: Path | None = None) -> Servi
     holding, outages = Holding(), Outages()
     context = tls.for_rabbitmq(url, ca_file)
     broker = ServiceBroker(
-        str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, **URL(url).query})),
+        str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, "name": process_name(service), **URL(url).query})),
         app_id=service,
         security=BaseSecurity(ssl_context=context) if context else None,
         default_channel=Channel(publisher_confirms=True, on_return_raises=True),
