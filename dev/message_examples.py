@@ -63,14 +63,20 @@ EXAMPLES: Final[tuple[Message, ...]] = (
     PullRequested(
         targets=(
             PullTarget(
-                pull_id=_PULL_ID, user_id="user_1", client_url=_URL, lease_expires_at=_NOW + timedelta(minutes=2)
+                pull_id=_PULL_ID,
+                user_id="user_1",
+                client_url=_URL,
+                lease_expires_at=_NOW + timedelta(minutes=2),
+                traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             ),
         )
     ),
     CaptureBatch(pulls=(_PULL,)),
     AcknowledgeCaptures(
         acknowledgements=(
-            Acknowledgement(user_id="user_1", client_url=_URL, capture_ids=(_CAPTURE_ID,), outcome=_OUTCOME),
+            Acknowledgement(
+                user_id="user_1", client_url=_URL, capture_ids=(_CAPTURE_ID,), outcome=_OUTCOME, pull_id=_PULL_ID
+            ),
         )
     ),
     PullSettled(outcomes=(_OUTCOME,)),

@@ -23,7 +23,7 @@ from services.client.registration import Registrar
 from services.client.retention import Retention
 from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
-from shared import tls
+from shared import tls, tracing
 from shared.client_protocol import Registration
 from shared.sql import load_queries
 
@@ -74,6 +74,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         pull_access=pull_access,
     )
     app.include_router(routes.router())
+    tracing.instrument(app, continues=True)
     return app
 
 

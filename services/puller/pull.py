@@ -13,7 +13,9 @@ import structlog
 from services.puller.client_api import ClientApi
 from services.puller.publisher import BatchPublisher
 from services.puller.reading import Page
+from shared import tracing
 from shared.broker import PublishError
+from shared.log_context import bind
 from shared.messages import CompletePull, Outcome, Pull, PullOutcome, PullTarget, Reason
 from shared.outbound import ClientCallError
 from shared.settlements import Settlements
@@ -47,6 +49,11 @@ class Puller:
         Raises:
             PublishError: the outcome could not be told either; the lease then ends by itself.
         """
+        bind(user_id=target.user_id, pull_id=target.pull_id)
+        with tracing.of_pull("pull", target) as traced:
+            await self._pull(traced, asked)
+
+    async def _pull(self, target: PullTarget, asked: Asked) -> None:
         started = time.monotonic()
         try:
             async with self._ask(
@@ -65,6 +72,7 @@ class Puller:
         if page.captures or page.unreadable or page.complete:  # what a client lost is known from an empty page
             await self._hand_over(target, page, duration_s)
             return
+        log.debug("nothing_pending")
         await self._settlements.add(
             PullOutcome(
                 pull_id=target.pull_id,
@@ -72,6 +80,7 @@ class Puller:
                 outcome=Outcome.NOTHING,
                 pending=page.pending,
                 duration_s=duration_s,
+                traceparent=target.traceparent,
             )
         )
 
@@ -88,6 +97,7 @@ class Puller:
             unreadable=page.unreadable,
             complete=page.complete,
             token_generation=target.token_generation,
+            traceparent=target.traceparent,
         )
         try:
             await self._batches.add(pull)
@@ -95,7 +105,8 @@ class Puller:
             await self._failed(target, Reason.PUBLISH, str(error), duration_s)
 
     async def _failed(self, target: PullTarget, reason: Reason, error: str, duration_s: float) -> None:
-        log.info("pull_failed", user_id=target.user_id, client_url=target.client_url, reason=reason, error=error)
+        tracing.failed(reason, error)
+        log.info("pull_failed", client_url=target.client_url, reason=reason, error=error)
         await self._settlements.add(
             PullOutcome(
                 pull_id=target.pull_id,
@@ -104,5 +115,6 @@ class Puller:
                 reason=reason,
                 error=error[:500],
                 duration_s=duration_s,
+                traceparent=target.traceparent,
             )
         )

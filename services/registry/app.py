@@ -19,6 +19,8 @@ from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import install_error_handlers
 from services.registry.api.rate_limits import REGISTRATION_PATHS, SYNC_PATHS, RateLimits
+from services.registry.api.request_ids import HEADER as REQUEST_ID
+from services.registry.api.request_ids import RequestIds
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
@@ -44,6 +46,7 @@ from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
 from services.registry.statistics import Statistics
+from shared import tracing
 from shared.broker import Publisher, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
@@ -134,9 +137,11 @@ def _limit(app: FastAPI, settings: RegistrySettings) -> None:
             CORSMiddleware,
             allow_origins=settings.registry_cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            allow_headers=("authorization", "content-type", "if-none-match", "last-event-id"),
-            expose_headers=("etag", "link", "ratelimit", "ratelimit-policy", "retry-after"),
+            allow_headers=("authorization", "content-type", "if-none-match", "last-event-id", REQUEST_ID),
+            expose_headers=("etag", "link", "ratelimit", "ratelimit-policy", "retry-after", REQUEST_ID),
         )
+    app.add_middleware(RequestIds)
+    tracing.instrument(app, continues=False)
 
 
 def _servers(settings: RegistrySettings) -> _Servers:
