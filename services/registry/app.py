@@ -115,6 +115,8 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         lifespan=lifespan,
         strict_content_type=False,
         generate_unique_id_function=operation_id,
+        # FastAPI's own would come on top of ours, wherever the environment asks for it.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_error_handlers(app)
     access, clients = Access(settings), Clients(pool=servers.pool, queries=servers.queries)
