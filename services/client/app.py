@@ -60,7 +60,12 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access))
             yield
 
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, telemetry=tracing.NOT_BY_FASTAPI)
+    app = FastAPI(
+        title="PullSync client",
+        version=CLIENT_VERSION,
+        lifespan=lifespan,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours is below
+    )
     app.add_middleware(
         CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
     )
