@@ -1,7 +1,7 @@
 """Traces of pulls, from the claim to the acknowledgement: the few calls by which the services tell of their steps.
 
 Off unless an endpoint is set. Then each call returns at once, and OpenTelemetry's SDK is not even imported. What they
-do when traces are on stands in `shared.spans`; ADR 0016 says why a pull carries its own place in its trace.
+do when traces are on stands in `shared.spans`; ADR 0017 says why a pull carries its own place in its trace.
 
 As logging, tracing is one for the process: instrumentation of libraries can't be otherwise.
 """

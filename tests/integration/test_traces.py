@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+from urllib.parse import urlsplit
 
+import asyncpg
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from opentelemetry.trace import SpanKind
+from opentelemetry.trace import SpanKind, StatusCode
 
 from dev.broker import Broker
 from dev.database import Database
@@ -171,3 +174,55 @@ async def test_background_work_makes_no_traces(seen: Seen, database: Database, b
     }
     assert {"claim", "POST /api/v1/pull-sync/sync-all"} <= roots
     assert not roots - allowed
+
+
+async def test_a_pull_that_failed_says_why(seen: Seen, database: Database, broker: Broker, tmp_path: Path) -> None:
+    """In its own trace, up to the registry, and by the reason that stands on the client's record, too."""
+    async with pipeline(database, broker, tmp_path, "ash") as running:
+        connection = await asyncpg.connect(database.registry_url)
+        await connection.execute("UPDATE registry.clients SET client_url = 'http://127.0.0.1:1'")
+        await connection.close()
+        await running.sync_all()
+
+        async def failed() -> bool:
+            return bool(refused())
+
+        def refused() -> list[ReadableSpan]:
+            return [span for span in seen.named("pull") if span.status.status_code is StatusCode.ERROR]
+
+        await eventually(failed)
+        pull = refused()[0]
+        assert attributes(pull)["error.type"] == "forbidden_address"
+
+        async def settled() -> bool:
+            return seen.settled(context_of(pull).trace_id)
+
+        await eventually(settled)
+
+
+FOREIGN: Final = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+async def call(url: str) -> None:
+    """GET with a foreign place in a trace; not by a library, whose calls would be a part of ours."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    writer.write(
+        f"GET {parts.path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntraceparent: {FOREIGN}\r\n\r\n".encode()
+    )
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    await reader.read()
+    writer.close()
+
+
+async def test_callers_of_the_registry_do_not_decide_what_is_traced(
+    seen: Seen, database: Database, broker: Broker, tmp_path: Path
+) -> None:
+    """A request begins a trace of its own; a client, whom we call, goes on with its caller's."""
+    async with pipeline(database, broker, tmp_path, "ash") as running:
+        await call(f"{running.registry}/api/v1/pull-sync/status")
+        await call(f"{running.clients['ash']}/api/client/stats")
+    (status,), (stats,) = seen.named("GET /api/v1/pull-sync/status"), seen.named("GET /api/client/stats")
+    assert status.parent is None
+    assert stats.parent is not None
+    assert f"{stats.parent.trace_id:032x}" == FOREIGN.split("-")[1]
