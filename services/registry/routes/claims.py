@@ -37,8 +37,10 @@ class ClaimRequest(ApiModel):
 class ClaimRoutes:
     """For pullers only."""
 
-    def __init__(self, *, leases: Leases) -> None:
+    def __init__(self, *, leases: Leases, key_fingerprint: str | None) -> None:
+        """`key_fingerprint` is that of the key of clients' tokens."""
         self._leases = leases
+        self._key_fingerprint = key_fingerprint
 
     def router(self) -> APIRouter:
         """To be included by the app."""
@@ -51,5 +53,5 @@ class ClaimRoutes:
         targets = await self._leases.claim_due(body.limit, ahead=timedelta(seconds=body.ahead_s))
         for target in targets:
             log.debug("pull_claimed", user_id=target.user_id, pull_id=target.pull_id)
-        claims = Claims(targets=tuple(targets))
+        claims = Claims(targets=tuple(targets), key_fingerprint=self._key_fingerprint)
         return Response(encoded(claims), media_type="application/json")
