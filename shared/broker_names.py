@@ -26,7 +26,12 @@ def name_consumers(channel: AbstractChannel, service: str) -> None:
 
         async def consume(self, *args: Any, consumer_tag: ConsumerTag | None = None, **options: Any) -> ConsumerTag:
             """Called by FastStream without a tag, and with the former one when a consumer is restored."""
-            options["consumer_tag"] = consumer_tag or f"{process_name(service)} {self.name.removeprefix(f'{service}.')}"
+            options["consumer_tag"] = consumer_tag or self._free_tag()
             return await super().consume(*args, **options)
+
+        def _free_tag(self) -> ConsumerTag:
+            """One that no consumer of this queue has here, since a channel takes each only once."""
+            tag = f"{process_name(service)} {self.name.removeprefix(f'{service}.')}"
+            return f"{tag} {len(self._consumers) + 1}" if self._consumers else tag
 
     channel.QUEUE_CLASS = NamedQueue
