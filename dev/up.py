@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -24,6 +23,7 @@ from typing import Any, Final
 from dev.broker import MONITORING_USER, create_broker
 from dev.choices import Choices
 from dev.database import create_database
+from dev.local_data import DATA, DATABASE, kept_password
 from dev.local_http import open_local
 from dev.servers.errors import DevError
 from dev.servers.install import ensure_rabbitmq_server
@@ -35,13 +35,14 @@ from dev.servers.process import describe_exit
 from dev.servers.rabbitmq import RabbitMQNode, node_processes
 from dev.stack import CHECKOUT, Stack
 
-DATA: Final = CHECKOUT / ".local"
-_DATABASE: Final = "pullsync"
 _SHOWN_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.2
 _WATCH_S: Final = 1.0
 _HTTP_TIMEOUT_S: Final = 10.0
 _TUNING: Final = "PULL_SYNC_"
+_ALSO_TUNED: Final = frozenset({"LOG_LEVEL", "CLIENT_CORS_ORIGINS"})
+_APP: Final = "http://localhost:8100"
+"""The original's app, by `ionic serve`: the page that may call the sample clients."""
 _QUICK_INTERVAL_S: Final = "5"
 _PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture", "removed": False}
 
@@ -101,13 +102,13 @@ def _start_servers(stack: ExitStack, choices: Choices) -> tuple[PostgresServer, 
 
 
 def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices) -> Stack:
-    database = asyncio.run(create_database(postgres.url, _DATABASE, password=_password("database")))
+    database = asyncio.run(create_database(postgres.url, DATABASE, password=kept_password("database")))
     broker = asyncio.run(
         create_broker(
             rabbitmq.url,
             rabbitmq.management_url,
-            password=_password("rabbitmq"),
-            monitoring_password=_password("monitoring"),
+            password=kept_password("rabbitmq"),
+            monitoring_password=kept_password("monitoring"),
         )
     )
     ports = dict(zip(choices.client_names, choices.client_ports, strict=False))
@@ -116,23 +117,14 @@ def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
         rabbitmq_urls=broker.urls,
-        env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, **_tuning()},
+        env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, "CLIENT_CORS_ORIGINS": _APP, **_tuning()},
         ports={"registry": choices.registry_port, **ports},
     )
 
 
 def _tuning() -> dict[str, str]:
     """What the user's environment may change about the services; addresses and files are ours to choose."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name == "LOG_LEVEL"}
-
-
-def _password(name: str) -> str:
-    """Made once, kept with the data."""
-    path = DATA / f"{name}-password"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
-    return path.read_text()
+    return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name in _ALSO_TUNED}
 
 
 def _start_services(services: Stack, choices: Choices) -> None:
@@ -212,7 +204,7 @@ def _print_addresses(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) 
     print(f"registry API         {registry}      documentation {registry}/docs")
     for name in choices.client_names:
         print(f"{name:<20} {services.url(name)}")
-    login = f"user {MONITORING_USER}, password {_password('monitoring')}"
+    login = f"user {MONITORING_USER}, password {kept_password('monitoring')}"
     print(f"RabbitMQ management  {rabbitmq.management_url}      {login}")
     print(f"logs                 {DATA.relative_to(CHECKOUT)}/services/logs")
     if choices.clients:

@@ -223,7 +223,7 @@ class Acknowledgement(Part, frozen=True, kw_only=True, gc=False, omit_defaults=T
     token_generation: int = 0
     """As the `PullTarget` had it."""
     pull_id: UUID | None = None
-    """Of the pull that brought them; null from an older sender."""
+    """Which pull that was; null from an ingest that did not tell it yet."""
     traceparent: str | None = None
     """The pull's place in its trace, as W3C's Trace Context writes it; left out when it is in none."""
 
@@ -236,10 +236,19 @@ class AcknowledgeCaptures(Message, frozen=True, kw_only=True):
     """How often it was tried so far; what failed comes back with a delay, each by itself."""
 
 
+class PullAcknowledged(Part, frozen=True, kw_only=True, gc=False):
+    """The client of a pull could be told after all. It ends no lease."""
+
+    pull_id: UUID
+    user_id: str
+
+
 class PullSettled(Message, frozen=True, kw_only=True):
     """Puller or ingest to registry: these pulls have ended. Repeating it changes nothing."""
 
     outcomes: tuple[PullOutcome, ...]
+    acknowledged: tuple[PullAcknowledged, ...] = ()
+    """Pulls that were settled as `unacknowledged`; a registry that does not know this key passes it over."""
 
 
 class ReplayQuarantined(Message, frozen=True, kw_only=True):

@@ -10,6 +10,7 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases
+from services.registry.pulls import Pulls
 from shared import tracing
 from shared.broker import decoder
 from shared.messages import Outcome, PullOutcome, PullSettled
@@ -23,8 +24,9 @@ log = structlog.get_logger()
 class SettledPulls:
     """Ends the leases, and has the next page of a client asked for at once."""
 
-    def __init__(self, *, leases: Leases, dispatcher: Dispatcher) -> None:
+    def __init__(self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher) -> None:
         self._leases = leases
+        self._pulls = pulls
         self._dispatcher = dispatcher
 
     def subscribe(self, broker: RabbitBroker) -> None:
@@ -43,6 +45,7 @@ class SettledPulls:
             demanded = await self._leases.settle(message.outcomes)
         if demanded:
             self._dispatcher.wake()
+        await self._pulls.acknowledged(message.acknowledged)
         _log_settled(message.outcomes)
 
 
