@@ -207,9 +207,8 @@ async def call(url: str) -> None:
     """GET with a foreign place in a trace; not by a library, whose calls would be a part of ours."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    writer.write(
-        f"GET {parts.path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ntraceparent: {FOREIGN}\r\n\r\n".encode()
-    )
+    head = (f"GET {parts.path} HTTP/1.1", f"host: {parts.netloc}", "connection: close", f"traceparent: {FOREIGN}")
+    writer.write("\r\n".join([*head, "", ""]).encode())
     assert (await reader.readline()).startswith(b"HTTP/1.1 200")
     await reader.read()
     writer.close()
