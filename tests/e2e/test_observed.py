@@ -24,7 +24,7 @@ STOP_WITHIN_S: Final = 15.0
 TOKENS: Final = {
     "OPERATOR_TOKENS": "admin:operator-token-of-a-test",
     "SERVICE_TOKENS": "service-token-of-a-test",
-    "PULL_TOKEN_KEYS": "key-of-a-test-for-pull-tokens",
+    "PULL_TOKEN_KEYS": "key-of-a-test-for-pull-tokens-0123456789",
     "REGISTRATION_TOKENS": "registration-token-of-a-test",
     "CLIENT_REGISTRATION_TOKEN": "registration-token-of-a-test",
 }
