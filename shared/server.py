@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.bounded_http import bounded_http
 from shared.errors import StartupError
+from shared.tracing import stop_tracing
 
 _STOP_WITHIN_S: Final = 3
 """For requests under way. What else a service waits for when it stops fits into 15 s with it."""
@@ -82,6 +83,8 @@ def run(
     except StartupError as error:
         log.error("cannot_start", reason=str(error))
         sys.exit(1)
+    finally:
+        stop_tracing()
     sys.exit(0)
 
 
