@@ -1,7 +1,8 @@
-"""RabbitMQ's definitions: `deploy/rabbitmq/definitions.json`.
+r"""RabbitMQ's definitions: `deploy/rabbitmq/definitions.json`.
 
 Users and their rights stand there, written by hand; exchanges, queues and bindings are written by `make docs`, from
-`shared.topology`. Where a user's password belongs stands the name of a variable (deploy/rabbitmq/definitions.sh).
+`shared.topology`. Where a user's password belongs stands the name of a variable (deploy/rabbitmq/definitions.sh). A
+right is a pattern of Erlang's that ends in `\z`: `$` would let a name with a line break behind it pass.
 """
 
 from __future__ import annotations

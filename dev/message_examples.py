@@ -63,7 +63,11 @@ EXAMPLES: Final[tuple[Message, ...]] = (
     PullRequested(
         targets=(
             PullTarget(
-                pull_id=_PULL_ID, user_id="user_1", client_url=_URL, lease_expires_at=_NOW + timedelta(minutes=2)
+                pull_id=_PULL_ID,
+                user_id="user_1",
+                client_url=_URL,
+                lease_expires_at=_NOW + timedelta(minutes=2),
+                traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
             ),
         )
     ),

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any, ClassVar, Final
 
@@ -22,6 +23,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
+from shared.connection_places import NoPlaceError, Places
 from shared.logs import Seldom
 
 HEAD_BYTES: Final = 16 * 1024
@@ -42,13 +44,19 @@ _TELL_EVERY_S: Final = 30.0
 log = structlog.get_logger()
 
 
-def bounded_http(*, connections: int) -> type[asyncio.Protocol]:
-    """The protocol class for uvicorn's `http`, for so many connections at once; who comes then is told 503."""
+def bounded_http(
+    *, connections: int, connections_per_address: int, proxies: Sequence[str] = ()
+) -> type[asyncio.Protocol]:
+    """The protocol class for uvicorn's `http`, for so many connections at once, of which so many from one address.
+
+    Who comes when there is no room gets the place of one that is idle, or is told 503: the rule is in
+    `shared.connection_places`.
+    """
 
     class Bounded(BoundedHttp):
-        """With the bound of this server."""
+        """With the bounds of this server."""
 
-        most_connections = connections
+        places = Places(most=connections, most_per_address=connections_per_address, proxies=proxies)
         told = Seldom(every_s=_TELL_EVERY_S)
 
     # uvicorn's own warnings come for each bad request, so whoever sends them would fill the disk.
@@ -59,7 +67,7 @@ def bounded_http(*, connections: int) -> type[asyncio.Protocol]:
 class BoundedHttp(H11Protocol):
     """One connection."""
 
-    most_connections: ClassVar[int]
+    places: ClassVar[Places[BoundedHttp]]
     told: ClassVar[Seldom]
 
     def __init__(
@@ -80,12 +88,25 @@ class BoundedHttp(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
         """A peer came."""
         super().connection_made(transport)
-        if len(self.connections) > self.most_connections:
+        try:
+            going = self.places.take(self, self.client[0] if self.client else "")
+        except NoPlaceError as error:
+            self._go(str(error))
+            return
+        if going is not None:
+            going.make_room()
+        self._watch()
+
+    def make_room(self) -> None:
+        """Another has this one's place."""
+        if self._refused or self.transport.get_write_buffer_size():
             self.connections.discard(self)
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "Too many connections are open; try again soon.")
-            self.transport.close()  # at once, or those that are refused would be as many as they like
+            self.transport.abort()
+        elif self._parser.trailing_data[0]:
+            self._go("The request did not arrive before others needed the place; try again.")
         else:
-            self._watch()
+            self.connections.discard(self)
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer went, or was sent away."""
@@ -93,6 +114,7 @@ class BoundedHttp(H11Protocol):
             if timer is not None:
                 timer.cancel()
         self._unset_keepalive_if_required()
+        self.places.leave(self)
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -142,6 +164,10 @@ class BoundedHttp(H11Protocol):
         if awaited == self._awaited:
             return
         self._awaited = awaited
+        if self._parser.their_state is h11.IDLE:
+            self.places.is_idle(self)
+        else:
+            self.places.is_busy(self)
         self._set_deadline({h11.IDLE: HEAD_S, h11.SEND_BODY: BODY_S}.get(self._parser.their_state))
 
     def _set_deadline(self, seconds: float | None) -> None:
@@ -154,6 +180,12 @@ class BoundedHttp(H11Protocol):
             self.transport.close()  # nothing was asked
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"The request did not arrive within {seconds:g} s.")
+
+    def _go(self, sentence: str) -> None:
+        """At once, and with a word: if it lingered, those that must go would be as many as they like."""
+        self.connections.discard(self)
+        self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, sentence)
+        self.transport.close()
 
     def _expect_reading(self) -> None:
         waiting = self.transport.get_write_buffer_size()
@@ -221,6 +253,8 @@ class _Parser(h11.Connection):
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
                 self.refusal = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, _TOO_LARGE
+            elif str(error) == _TWO_LENGTHS:
+                self.refusal = HTTPStatus.BAD_REQUEST, _TWO_LENGTHS
             raise
         return event
 
@@ -228,12 +262,19 @@ class _Parser(h11.Connection):
 _TOO_LARGE: Final = (
     f"Request line and headers have more than {HEAD_BYTES} bytes or {HEADERS} headers; send fewer and shorter ones."
 )
+_TWO_LENGTHS: Final = (
+    "Transfer-Encoding can't be used in HTTP/1.0, nor beside Content-Length; send one length of the body only."
+)
+"""Proxies and servers differ about which of them counts, and so about where the next request begins (RFC 9112, 6.1)."""
 
 
 def _check_head(request: h11.Request) -> None:
     if not request.http_version.startswith(b"1."):  # h11 takes any, also what HTTP/2 begins with
         message = "another HTTP"
         raise h11.RemoteProtocolError(message)
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" in names and (b"content-length" in names or request.http_version == b"1.0"):
+        raise h11.RemoteProtocolError(_TWO_LENGTHS)
     size = len(request.method) + len(request.target) + sum(len(name) + len(value) for name, value in request.headers)
     if size > HEAD_BYTES or len(request.headers) > HEADERS:
         raise h11.RemoteProtocolError(_TOO_LARGE, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)

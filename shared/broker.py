@@ -15,10 +15,12 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
 from faststream.security import BaseSecurity
 from yarl import URL
 
-from shared import tls
+from shared import tls, tracing
+from shared.broker_names import process_name
 from shared.encoding import decoded, encoded
 from shared.errors import TransientError
 from shared.holding import GiveBack, Holding
+from shared.log_context import Follow, carried, cause, id_for
 from shared.messages import Message
 from shared.tasks import is_cancelled
 from shared.topology import EXCHANGE
@@ -106,11 +108,11 @@ def make_broker(url: str, *, service: str, ca_file: Path | None = None) -> Servi
     holding, outages = Holding(), Outages()
     context = tls.for_rabbitmq(url, ca_file)
     broker = ServiceBroker(
-        str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, **URL(url).query})),
+        str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, "name": process_name(service), **URL(url).query})),
         app_id=service,
         security=BaseSecurity(ssl_context=context) if context else None,
         default_channel=Channel(publisher_confirms=True, on_return_raises=True),
-        middlewares=(partial(GiveBack, holding),),
+        middlewares=(Follow, partial(GiveBack, holding)),
         timeout=CONNECT_TIMEOUT_S,
         graceful_timeout=STOP_DEADLINE_S,
         reconnect_interval=1.0,
@@ -138,22 +140,27 @@ class Publisher:
         self._broker = broker
 
     async def publish(self, message: Message, *, routing_key: str) -> None:
-        """Publish on the one exchange.
+        """Publish on the one exchange, with the ids of what it comes of (`shared.log_context`).
 
         Raises:
             PublishError: it is not known to be kept; publishing it again may double it, which handlers bear.
         """
+        message_id = id_for(message)
         try:
-            async with asyncio.timeout(PUBLISH_TIMEOUT_S):
-                await self._broker.publish(
-                    encoded(message),
-                    exchange=EXCHANGE,
-                    routing_key=routing_key,
-                    persist=True,
-                    mandatory=True,
-                    content_type="application/json",
-                    message_type=type(message).__name__,
-                )
+            with tracing.sending(message, routing_key) as place:
+                async with asyncio.timeout(PUBLISH_TIMEOUT_S):
+                    await self._broker.publish(
+                        encoded(message),
+                        exchange=EXCHANGE,
+                        routing_key=routing_key,
+                        persist=True,
+                        mandatory=True,
+                        content_type="application/json",
+                        message_type=type(message).__name__,
+                        message_id=message_id,
+                        correlation_id=cause() or message_id,
+                        headers=carried() | place,
+                    )
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
@@ -162,3 +169,4 @@ class Publisher:
             # aio-pika raises RuntimeError, AttributeError and others beside its own while a connection is coming back.
             text = f"{type(message).__name__} was not confirmed: {type(error).__name__}: {error}"
             raise PublishError(text) from error
+        log.debug("message_published", message_id=message_id, message_type=type(message).__name__)

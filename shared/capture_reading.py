@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from typing import Any, Final
 
+import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
@@ -19,17 +20,26 @@ RAW_CHARS: Final = 16 * 1024
 METADATA_BYTES: Final = 8 * 1024
 
 _CAPTURE: Final = TypeAdapter(Capture)
+_IN_ONE_LINE: Final = bytes(32 if byte < 32 or byte == 127 else byte for byte in range(256))  # noqa: PLR2004 - ASCII
+
+
+class _Named(msgspec.Struct):
+    """What else an item has is passed over."""
+
+    capture_id: str | None = None
 
 
 def read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem:
     """The capture of `owner` that `item` is, a parsed one or any JSON value; or what it is instead, and why."""
     if not isinstance(item, Capture):
         try:
-            item = _CAPTURE.validate_json(json.dumps(item))
-        except ValidationError as error:
-            return _unreadable(item, _problem(error))
+            text = json.dumps(item)
         except RecursionError:
             return UnreadableItem(capture_id=None, problem="it is nested too deeply", raw="")
+        try:
+            item = _CAPTURE.validate_json(text)
+        except ValidationError as error:
+            return UnreadableItem(capture_id=_acknowledgeable_id(item), problem=_problem(error), raw=text[:RAW_CHARS])
     if item.user_id is not None and item.user_id != owner:
         return _unreadable(item, f"it belongs to another user, {item.user_id!r}")
     try:
@@ -62,8 +72,20 @@ def _metadata(capture: Capture) -> str | None:
     return text.decode()
 
 
-def _unreadable(item: Any, problem: str) -> UnreadableItem:
-    raw = item.model_dump(mode="json") if isinstance(item, Capture) else item
+def cut_item(text: bytes, problem: str) -> UnreadableItem:
+    """An item that is too large to be parsed: the beginning of its JSON is kept, and its id when it has one."""
+    try:
+        capture_id = msgspec.json.decode(text, type=_Named).capture_id
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        capture_id = None
+    raw = text[:RAW_CHARS].decode(errors="replace").encode("ascii", "backslashreplace").translate(_IN_ONE_LINE)
+    return UnreadableItem(
+        capture_id=_acknowledgeable_id({"capture_id": capture_id}), problem=problem, raw=raw.decode()[:RAW_CHARS]
+    )
+
+
+def _unreadable(item: Capture, problem: str) -> UnreadableItem:
+    raw = item.model_dump(mode="json")
     return UnreadableItem(capture_id=_acknowledgeable_id(raw), problem=problem, raw=json.dumps(raw)[:RAW_CHARS])
 
 

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from shared.log_context import new_context
+
 ItemT = TypeVar("ItemT")
 
 
@@ -69,7 +71,7 @@ class _Parcel(Generic[ItemT]):
         self.weight = 0
         self._limits = limits
         self._full = asyncio.Event()
-        self.sent = asyncio.create_task(self._linger_and_send(send))
+        self.sent = asyncio.create_task(self._linger_and_send(send), context=new_context())
         self.sent.add_done_callback(_seen)
 
     def close(self) -> None:

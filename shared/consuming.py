@@ -14,6 +14,7 @@ from aio_pika.exceptions import AMQPError
 from faststream.rabbit import RabbitQueue
 
 from shared.broker import CONNECT_TIMEOUT_S, STOP_DEADLINE_S, ServiceBroker
+from shared.broker_names import name_consumers
 from shared.tasks import is_cancelled, running
 from shared.topology import declare_topology, looked_up
 
@@ -105,7 +106,13 @@ class BrokerConnection:
         else:
             for subscriber in self._broker.subscribers:
                 _expect(subscriber)
+        for subscriber in self._broker.subscribers:
+            await self._name_consumer(subscriber)
         await self._broker.start()
+
+    async def _name_consumer(self, subscriber: Any) -> None:
+        config = self._broker.config
+        name_consumers(await config.channel_manager.get_channel(subscriber.channel), str(config.app_id))
 
     async def _deaf(self) -> None:
         """Return when consumers are missing for `_DEAF_S`, although the connection is up."""

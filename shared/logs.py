@@ -1,4 +1,4 @@
-"""One way to log for all services: structured, readable on a terminal, JSON elsewhere.
+"""One way to log for all services: structured, readable on a terminal, JSON elsewhere, or as the settings say.
 
 What clients wrote is data here, too: it can neither begin a line of its own nor move, colour or turn what is shown.
 """
@@ -10,17 +10,20 @@ import logging
 import math
 import sys
 import time
+from collections.abc import Callable
 from io import StringIO
 from typing import Any, Final, TextIO
+from uuid import UUID
 
 import structlog
 
+from shared import tracing
 from shared.untrusted_text import visible
 
 _NOISY = ("alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "uvicorn", "uvicorn.error")
 """Libraries that tell of each step; what they warn of is still shown."""
 
-_RETRYING = ("aio_pika", "aiormq", "asyncpg")
+_RETRYING = ("aio_pika", "aiormq", "asyncpg", "opentelemetry")
 """Libraries that tell of each attempt to reconnect, with a trace; we tell when a server is lost and when it is back."""
 
 _IN_A_TRACE: Final = "  | "
@@ -43,22 +46,24 @@ class Seldom:
         return True
 
 
-def configure_logging(service: str, level: str) -> None:
+def configure_logging(service: str, level: str, log_format: str = "auto") -> None:
     """Send all logs of this process to standard error, one line each, with the service's name.
 
-    A terminal gets coloured text, anything else JSON. To be called once, before anything is logged.
+    `auto` is text for a terminal, which is coloured, and `json` for anything else. To be called once, before anything
+    is logged.
     """
-    terminal = sys.stderr.isatty()
+    terminal = sys.stderr.isatty() and log_format != "json"
     shared: list[structlog.types.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="%H:%M:%S" if terminal else "iso", utc=not terminal),
         _add_service(service),
         structlog.processors.StackInfoRenderer(),
     ]
     render: list[structlog.types.Processor] = (
-        [_make_visible, structlog.dev.ConsoleRenderer(exception_formatter=_write_trace)]
-        if terminal
+        [_make_visible, structlog.dev.ConsoleRenderer(colors=terminal, exception_formatter=_write_trace)]
+        if terminal or log_format == "text"
         else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer(serializer=_in_ascii)]
     )
     structlog.configure(
@@ -91,6 +96,13 @@ def _add_service(service: str) -> structlog.types.Processor:
     return add
 
 
+def _add_trace(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
+    """While traces are on, the trace that the line is of."""
+    if trace_id := tracing.trace_id():
+        event["trace_id"] = trace_id
+    return event
+
+
 def _make_visible(_logger: Any, _method: str, event: structlog.types.EventDict) -> structlog.types.EventDict:
     """The same entry with texts that stay within their line; `exc_info` is for `_write_trace`."""
     return {name: value if name == "exc_info" else _shown(value) for name, value in event.items()}
@@ -107,6 +119,10 @@ def _write_trace(target: TextIO, exc_info: structlog.typing.ExcInfo) -> None:
     target.writelines(f"\n{_IN_A_TRACE}{visible(line)}" for line in trace.getvalue().strip("\n").split("\n"))
 
 
-def _in_ascii(event: Any, **options: Any) -> str:
-    """JSON without any control character: all others are escaped already."""
-    return json.dumps(event, **options).replace("\x7f", "\\u007f")
+def _in_ascii(event: Any, *, default: Callable[[Any], Any], **options: Any) -> str:
+    """JSON without any control character: all others are escaped already. Ids are made text here, not by who logs."""
+
+    def text_of(value: object) -> Any:
+        return str(value) if isinstance(value, UUID) else default(value)
+
+    return json.dumps(event, default=text_of, **options).replace("\x7f", "\\u007f")

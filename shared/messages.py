@@ -73,7 +73,7 @@ class Part(Struct, frozen=True, kw_only=True):
     """A part of a message."""
 
 
-class PullTarget(Part, frozen=True, kw_only=True, gc=False):
+class PullTarget(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """One client to be pulled, under a lease that the registry holds for it."""
 
     pull_id: UUID
@@ -87,6 +87,8 @@ class PullTarget(Part, frozen=True, kw_only=True, gc=False):
     """Of a complete pull: only captures whose id comes after this one; None from the first."""
     token_generation: int = 0
     """Of the client's registration; its pull token is made of it (`shared.tokens`)."""
+    traceparent: str | None = None
+    """The pull's place in its trace, as W3C's Trace Context writes it; left out when it is in none."""
 
 
 class CompletePull(Part, frozen=True, kw_only=True):
@@ -144,7 +146,7 @@ class CompletePage(Part, frozen=True, kw_only=True, gc=False):
     """Of the page's ids those that the client still holds as pending: only these are acknowledged."""
 
 
-class Pull(Part, frozen=True, kw_only=True, gc=False):
+class Pull(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What one client had pending, or a page of everything that it has."""
 
     pull_id: UUID
@@ -160,6 +162,8 @@ class Pull(Part, frozen=True, kw_only=True, gc=False):
     complete: CompletePage | None = None
     token_generation: int = 0
     """As the `PullTarget` had it."""
+    traceparent: str | None = None
+    """The pull's place in its trace, as W3C's Trace Context writes it; left out when it is in none."""
 
 
 class CaptureBatch(Message, frozen=True, kw_only=True):
@@ -184,7 +188,7 @@ class Difference(Part, frozen=True, kw_only=True, gc=False):
     """Their ids, the first of them."""
 
 
-class PullOutcome(Part, frozen=True, kw_only=True, gc=False):
+class PullOutcome(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """How one pull ended, from whoever ended it."""
 
     pull_id: UUID
@@ -203,9 +207,11 @@ class PullOutcome(Part, frozen=True, kw_only=True, gc=False):
     """From the claim's request to the client's whole answer."""
     difference: Difference | None = None
     """Of a complete pull that was stored."""
+    traceparent: str | None = None
+    """The pull's place in its trace, as W3C's Trace Context writes it; left out when it is in none."""
 
 
-class Acknowledgement(Part, frozen=True, kw_only=True, gc=False):
+class Acknowledgement(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True):
     """What one client is to be told: that these captures are stored."""
 
     user_id: str
@@ -218,6 +224,8 @@ class Acknowledgement(Part, frozen=True, kw_only=True, gc=False):
     """As the `PullTarget` had it."""
     pull_id: UUID | None = None
     """Which pull that was; null from an ingest that did not tell it yet."""
+    traceparent: str | None = None
+    """The pull's place in its trace, as W3C's Trace Context writes it; left out when it is in none."""
 
 
 class AcknowledgeCaptures(Message, frozen=True, kw_only=True):

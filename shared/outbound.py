@@ -2,7 +2,8 @@
 
 The policy (`shared.outbound_policy`) is asked at connect time, about the resolved address, which is then connected to
 without another look-up; redirects are not followed, no proxy is used, certificates are verified, and bytes and time are
-capped for each answer, and bytes for all of them together. Every failure has a reason out of a fixed set.
+capped for each answer (those around the body in `shared.bounded_answers`), and bytes for all of them together. Every
+failure has a reason out of a fixed set.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from yarl import URL
 
 from shared import tls
 from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
+from shared.bounded_answers import ChunkBound, UnboundedAnswerError, bound_answers
 from shared.messages import Reason
 from shared.name_lookup import NameLookup
 from shared.outbound_errors import ClientCallError, connection_error, not_http
@@ -65,6 +67,7 @@ class ClientHttp:
             ssl=self._trust,
             resolver=NameLookup(timeout_s=self._timeout_s),
         )
+        bound_answers(connector)
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -111,6 +114,8 @@ class ClientHttp:
                 return await self._read(response, share)
         except TimeoutError as error:
             raise ClientCallError(Reason.TIMEOUT, call.late) from error
+        except UnboundedAnswerError as error:
+            raise ClientCallError(Reason.BAD_PAYLOAD, str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
             raise connection_error(error) from error
         except ValueError as error:  # what the HTTP parsers raise on bytes that are no HTTP
@@ -129,10 +134,11 @@ class ClientHttp:
 
     async def _read(self, response: aiohttp.ClientResponse, share: AnswerShare) -> bytes:
         """The body, as long as it stays below the cap."""
-        body = BytesIO()  # whose `getvalue` is no copy
+        body, chunks = BytesIO(), ChunkBound()  # `getvalue` is no copy
         try:
             self._check_size(response.content_length or 0)
-            async for chunk in response.content.iter_any():
+            async for chunk, ended in response.content.iter_chunks():
+                await chunks.add(len(chunk), ended=ended)
                 self._check_size(body.tell() + len(chunk))
                 await share.grow(len(chunk))
                 body.write(chunk)

@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.bounded_http import bounded_http
 from shared.errors import StartupError
+from shared.tracing import stop_tracing
 
 _STOP_WITHIN_S: Final = 3
 """For requests under way. What else a service waits for when it stops fits into 15 s with it."""
@@ -32,6 +33,7 @@ _END_WITHIN_S: Final = 11.0
 _BACKLOG: Final = 2048
 _CONNECTIONS: Final = 256
 """For services that few call: orchestrators, the app beside a client, a puller."""
+_CONNECTIONS_PER_ADDRESS: Final = 192
 _GC_AFTER: Final = 50_000
 """Objects made until cycles are looked for: a batch is thousands of objects, and none of ours is in a cycle."""
 _HEADERS: Final = [("x-content-type-options", "nosniff")]
@@ -58,13 +60,15 @@ def run(
     port: int,
     variable: str,
     connections: int = _CONNECTIONS,
+    connections_per_address: int = _CONNECTIONS_PER_ADDRESS,
     proxies: Sequence[str] = (),
 ) -> NoReturn:
     """Listen, build the app, serve it until SIGTERM or SIGINT, and exit: 0, or 1 when it can't start.
 
     `variable` is the setting of the port, named when the port is taken. The socket listens before the lifespan begins.
-    `connections` is how many there may be at once; what else is bounded is in `shared.bounded_http`. Only of `proxies`,
-    addresses or networks, it is believed for whom they call (`X-Forwarded-For`, `X-Forwarded-Proto`).
+    `connections` is how many there may be at once, `connections_per_address` how many of them from one address; what is
+    bounded besides is in `shared.bounded_http`. Only of `proxies`, addresses or networks, it is believed for whom they
+    call (`X-Forwarded-For`, `X-Forwarded-Proto`), and these may have all connections.
     """
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _leave)
@@ -72,10 +76,15 @@ def run(
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
         with _listen(host, port, variable) as listener:
-            uvloop.run(_serve(build, listener, bounded_http(connections=connections), proxies))
+            http = bounded_http(
+                connections=connections, connections_per_address=connections_per_address, proxies=proxies
+            )
+            uvloop.run(_serve(build, listener, http, proxies))
     except StartupError as error:
         log.error("cannot_start", reason=str(error))
         sys.exit(1)
+    finally:
+        stop_tracing()
     sys.exit(0)
 
 

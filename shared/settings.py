@@ -22,6 +22,18 @@ LogLevel = Annotated[
     Literal["debug", "info", "warning", "error"],
     BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
 ]
+LogFormat = Annotated[
+    Literal["auto", "json", "text"],
+    BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value),
+]
+Sampler = Literal[
+    "always_on",
+    "always_off",
+    "traceidratio",
+    "parentbased_always_on",
+    "parentbased_always_off",
+    "parentbased_traceidratio",
+]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 SHORTEST_TOKEN: Final = 16
 SHORTEST_KEY: Final = 32
@@ -180,8 +192,25 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
 
     log_level: LogLevel = "info"
+    log_format: LogFormat = "auto"
+    """`auto` is text on a terminal, and JSON elsewhere."""
+    otel_exporter_otlp_endpoint: Annotated[HttpUrl | None, BeforeValidator(lambda value: value or None)] = None
+    """A collector that takes traces, OTLP by HTTP; without one there are none."""
+    otel_exporter_otlp_headers: Annotated[str, Field(repr=False)] = ""
+    """What the collector asks for, such as `authorization=Bearer%20...`; a secret, perhaps."""
+    otel_traces_sampler: Sampler = "parentbased_always_on"
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """The share of traces that the samplers with `ratio` in their names record."""
     tls_ca_file: CaFile = None
     """The CAs that RabbitMQ, PostgreSQL and the registry may have their certificates from; the system's if none."""
+
+    @property
+    def opentelemetry(self) -> dict[str, str]:
+        """The variables of OpenTelemetry, as its SDK reads them; none without a collector."""
+        if self.otel_exporter_otlp_endpoint is None:
+            return {}
+        names = [name for name in ServiceSettings.model_fields if name.startswith("otel_")]
+        return {name.upper(): str(getattr(self, name)) for name in names}
 
     @classmethod
     def settings_customise_sources(

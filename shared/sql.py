@@ -12,6 +12,8 @@ _HEADER: Final = re.compile(r"^-- name: (?P<name>[a-z_]+)[ \t]*$", re.MULTILINE)
 def load_queries(package: str) -> dict[str, str]:
     """The queries of `package` by the word after `-- name:`, out of its `queries.sql` or of its folder `queries/`.
 
+    Each begins with its name as a comment, which `pg_stat_activity` and traces show.
+
     Raises:
         ValueError: two queries have the same name.
     """
@@ -25,5 +27,5 @@ def load_queries(package: str) -> dict[str, str]:
             if name in queries:
                 message = f"{package}/{source.name} names a query that there is already: {name}"
                 raise ValueError(message)
-            queries[name] = text.strip().rstrip(";")
+            queries[name] = f"/* {name} */ {text.strip().rstrip(';')}"
     return queries

@@ -7,9 +7,11 @@ from services.client.settings import ClientSettings
 from shared.logs import configure_logging
 from shared.server import run
 from shared.settings import load_settings
+from shared.tracing import configure_tracing
 
 if __name__ == "__main__":
     settings = load_settings(ClientSettings)
-    configure_logging("client", settings.log_level)
+    configure_logging("client", settings.log_level, settings.log_format)
+    configure_tracing("client", settings.opentelemetry)
     build = partial(build_app, settings)
     run(build, host=settings.client_host, port=settings.client_port, variable="CLIENT_PORT")

@@ -26,7 +26,7 @@ from services.client.registration import Registrar
 from services.client.retention import Retention
 from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
-from shared import tls
+from shared import tls, tracing
 from shared.client_protocol import Registration
 from shared.same_origin import SameOrigin
 from shared.sql import load_queries
@@ -74,8 +74,15 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, registration_key))
             yield
 
-    # FastAPI's own pages would run the scripts of others on the origin that may read all captures.
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="PullSync client",
+        version=CLIENT_VERSION,
+        lifespan=lifespan,
+        redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
+        docs_url=None,  # FastAPI's own pages would run the scripts of others on the origin that may read all captures
+        redoc_url=None,
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours is below
+    )
     _admit_pages(app, settings)
     install_error_handlers(app)
     routes = ClientRoutes(
@@ -88,6 +95,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         registration_key=registration_key,
     )
     app.include_router(routes.router())
+    tracing.instrument(app, continues=True)
     return app
 
 

@@ -37,8 +37,7 @@ async def read_object(request: Request, *, limit_bytes: int) -> dict[str, object
     try:
         value = json.loads(body, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
-        sentence = f"The body is not valid JSON ({str(error) or 'nested too deep'}); a JSON object is expected."
-        raise RequestError(400, sentence) from error
+        raise RequestError(400, f"The body is not valid JSON: {_fault(error)}. A JSON object is expected.") from error
     if not isinstance(value, dict):
         raise RequestError(400, f"The body is {_show(value)}, but a JSON object is expected.")
     return value
@@ -102,6 +101,20 @@ async def _receive_body(request: Request, limit_bytes: int, too_large: str) -> b
     return bytes(body)
 
 
+def _fault(error: ValueError | RecursionError) -> str:
+    """Where the body is wrong, and nothing of what Python says to its programmers."""
+    match error:
+        case json.JSONDecodeError():
+            return f"it can't be read from line {error.lineno}, column {error.colno} on"
+        case UnicodeDecodeError():
+            return "it is not UTF-8"
+        case RecursionError():
+            return "it is nested too deep"
+        case _ConstantError():
+            return "NaN and Infinity are no numbers of JSON"
+    return "a number in it has too many digits"
+
+
 def _sentence(problem: ErrorDetails) -> str:
     field = str(problem["loc"][0])
     if problem["type"] == "missing":
@@ -119,6 +132,9 @@ def _show(value: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}... ({len(text)} characters)"
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    message = f"{name} is no JSON number"
-    raise ValueError(message)
+class _ConstantError(ValueError):
+    """A word that Python takes for a number."""
+
+
+def _refuse_constant(_name: str) -> NoReturn:
+    raise _ConstantError

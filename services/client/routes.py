@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
@@ -32,6 +33,8 @@ from shared.client_protocol import (
     in_utc,
     registration_key_digest,
 )
+
+log = structlog.get_logger()
 
 LARGEST_PAGE: Final = 10_000
 CAPTURE_BODY_BYTES: Final = 1024 * 1024
@@ -117,6 +120,7 @@ class ClientRoutes:
     async def sync_data(self, since: Since = None, limit: Limit = None) -> Response:
         """The captures that are not yet acknowledged, oldest first."""
         page = await self._store.pending(since=since, limit=limit)
+        log.debug("pulled", user_id=self._user_id, captures=len(page.captures), pending=page.total)
         return self._captures(page, total_as="total_pending")
 
     async def all_captures(self, after: After = "", limit: Limit = None) -> Response:
@@ -131,6 +135,7 @@ class ClientRoutes:
         """The captures with these ids are stored elsewhere."""
         capture_ids = as_capture_ids(await read_object(request, limit_bytes=ACKNOWLEDGE_BODY_BYTES))
         await self._store.acknowledge(capture_ids)
+        log.info("captures_acknowledged", user_id=self._user_id, captures=len(capture_ids))
         return Acknowledged(message=f"{len(capture_ids)} captures acknowledged", count=len(capture_ids))
 
     async def stats(self) -> Stats:
@@ -151,6 +156,7 @@ class ClientRoutes:
         if added.duplicated:
             message = json.dumps("The same capture is pending already")
             return _json_response({"message": message, "capture": added.capture, "duplicated": "true"})
+        log.info("capture_added", user_id=self._user_id)
         self._on_capture()
         return _json_response({"message": json.dumps("Capture added"), "capture": added.capture})
 

@@ -7,9 +7,11 @@ from services.ingest.settings import IngestSettings
 from shared.logs import configure_logging
 from shared.server import run
 from shared.settings import load_settings
+from shared.tracing import configure_tracing
 
 if __name__ == "__main__":
     settings = load_settings(IngestSettings)
-    configure_logging("ingest", settings.log_level)
+    configure_logging("ingest", settings.log_level, settings.log_format)
+    configure_tracing("ingest", settings.opentelemetry)
     build = partial(build_app, settings)
     run(build, host=settings.ingest_host, port=settings.ingest_port, variable="INGEST_PORT")

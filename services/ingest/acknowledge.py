@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from services.ingest.client_api import ClientApi
+from shared import tracing
 from shared.broker import Publisher, PublishError
 from shared.messages import AcknowledgeCaptures, Acknowledgement
 from shared.outbound import ClientCallError
@@ -30,22 +31,26 @@ class Acknowledger:
 
     async def tell(self, told: Acknowledgement, *, attempts: int) -> ClientCallError | None:
         """Try once, after so many others. When the client can't be told, have it tried later, and answer why."""
-        try:
-            async with self._permits:
-                await self._client_api.acknowledge(told)
-        except ClientCallError as error:
-            await self._later(told, attempts, error)
-            return error
+        with tracing.of_pull("acknowledge", told):
+            try:
+                async with self._permits:
+                    await self._client_api.acknowledge(told)
+            except ClientCallError as error:
+                tracing.failed(error.reason, str(error))
+                await self._later(told, attempts, error)
+                return error
+        log.debug("acknowledged", captures=len(told.capture_ids))
         return None
 
     async def _later(self, told: Acknowledgement, attempts: int, error: ClientCallError) -> None:
         if attempts >= len(ACKNOWLEDGE_DELAYS_S):
-            log.info("acknowledgement_given_up", user_id=told.user_id, reason=error.reason, error=str(error))
+            log.info("acknowledgement_given_up", reason=error.reason, error=str(error))
             return
+        log.debug("acknowledgement_put_off", attempts=attempts + 1, reason=error.reason, error=str(error))
         again = AcknowledgeCaptures(
             acknowledgements=(msgspec.structs.replace(told, outcome=None),), attempts=attempts + 1
         )
         try:
             await self._publisher.publish(again, routing_key=delay_routing_key(ACKNOWLEDGE_DELAYS_S[attempts]))
         except PublishError as publish_error:
-            log.warning("acknowledgement_dropped", user_id=told.user_id, problem=str(publish_error))
+            log.warning("acknowledgement_dropped", problem=str(publish_error))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from faststream.rabbit import Channel, RabbitBroker
 from msgspec.structs import replace
 
@@ -13,6 +15,7 @@ from services.ingest.compare import Comparison, page_ids
 from services.ingest.incoming import ReceivedPull
 from services.ingest.writer import Writer
 from shared.broker import Publisher, decoder
+from shared.log_context import bind
 from shared.messages import (
     AcknowledgeCaptures,
     Acknowledgement,
@@ -33,6 +36,8 @@ _BATCHES_AT_ONCE: Final = 64
 _ACKNOWLEDGEMENTS_AT_ONCE: Final = 16
 _GIVES_WAY_S: Final = 5.0
 """How long what is to be told waits while there is something to be stored, at most."""
+
+log = structlog.get_logger()
 
 
 class CaptureBatches:
@@ -61,6 +66,7 @@ class CaptureBatches:
         told = [await self._told(pull, stored) for pull, stored in zip(batch.pulls, counts, strict=True)]
         message = AcknowledgeCaptures(acknowledgements=tuple(told))
         await self._publisher.publish(message, routing_key=ACKNOWLEDGEMENTS.routing())
+        _log_stored(batch.pulls, counts)
 
     async def _told(self, pull: Pull, stored: int) -> Acknowledgement:
         difference = await self._comparison.compare(pull, pull.complete) if pull.complete else None
@@ -71,6 +77,7 @@ class CaptureBatches:
             outcome=_outcome(pull, stored, difference),
             token_generation=pull.token_generation,
             pull_id=pull.pull_id,
+            traceparent=pull.traceparent,
         )
 
 
@@ -99,14 +106,31 @@ class Acknowledgements:
             PublishError: a settlement was not taken.
         """
         await self._writer.calm(within_s=_GIVES_WAY_S)
-        await asyncio.gather(*(self._tell(told, message.attempts) for told in message.acknowledgements))
+        errors = await asyncio.gather(*(self._tell(told, message.attempts) for told in message.acknowledgements))
+        untold = sum(error is not None for error in errors)
+        log.info("clients_told", clients=len(errors) - untold, untold=untold, attempts=message.attempts)
 
-    async def _tell(self, told: Acknowledgement, attempts: int) -> None:
+    async def _tell(self, told: Acknowledgement, attempts: int) -> ClientCallError | None:
+        bind(user_id=told.user_id, pull_id=told.pull_id)
         error = await self._acknowledger.tell(told, attempts=attempts) if told.capture_ids else None
         if told.outcome is not None:
             await self._settlements.add(_settled(told.outcome, told, error))
         elif error is None and told.pull_id is not None:
             await self._settlements.add(PullAcknowledged(pull_id=told.pull_id, user_id=told.user_id))
+        return error
+
+
+def _log_stored(pulls: Sequence[Pull], counts: Sequence[int]) -> None:
+    captures, stored = sum(len(pull.captures) for pull in pulls), sum(counts)
+    log.info(
+        "batch_stored",
+        pulls=len(pulls),
+        stored=stored,
+        duplicates=captures - stored,
+        quarantined=sum(len(pull.unreadable) for pull in pulls),
+    )
+    for pull, new in zip(pulls, counts, strict=True):
+        log.debug("pull_stored", user_id=pull.user_id, pull_id=pull.pull_id, stored=new)
 
 
 def _received(pull: Pull) -> ReceivedPull:
@@ -116,6 +140,7 @@ def _received(pull: Pull) -> ReceivedPull:
         received_at=pull.pulled_at,
         captures=pull.captures,
         unreadable=pull.unreadable,
+        traceparent=pull.traceparent,
     )
 
 
@@ -137,6 +162,7 @@ def _outcome(pull: Pull, stored: int, difference: Difference | None) -> PullOutc
         more_pending=pull.more_pending and stored > 0,
         duration_s=pull.duration_s,
         difference=difference,
+        traceparent=pull.traceparent,
     )
 
 

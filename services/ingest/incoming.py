@@ -28,6 +28,7 @@ class ReceivedPull:
     received_at: datetime
     captures: Sequence[PulledCapture]
     unreadable: Sequence[UnreadableItem]
+    traceparent: str | None = None
 
     @property
     def rows(self) -> int:

@@ -16,6 +16,7 @@ import structlog
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore, is_stored_already
+from shared import tracing
 from shared.database import TRANSIENT
 from shared.encoding import encoded
 from shared.messages import PulledCapture, UnreadableItem
@@ -128,8 +129,10 @@ class Writer:
         return group
 
     async def _write(self, group: Sequence[Waiting]) -> None:
+        pulls = [pull for waiting in group for pull in waiting.pulls]
         try:
-            counts = await self._commit([pull for waiting in group for pull in waiting.pulls])
+            with tracing.of_pulls("commit", pulls):
+                counts = await self._commit(pulls)
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
             for waiting in group:
                 waiting.fail(error)
@@ -171,7 +174,7 @@ class Writer:
             return [a + b]
         if not pull.captures:
             raise error
-        log.error("capture_unstorable", user_id=pull.user_id, problem=str(error))
+        log.error("capture_unstorable", user_id=pull.user_id, pull_id=pull.pull_id, problem=str(error))
         guilty = _quarantined(pull.captures[0], error)
         return await self._commit([replace(pull, captures=(), unreadable=(*pull.unreadable, guilty))])
 

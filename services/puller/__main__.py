@@ -7,9 +7,11 @@ from services.puller.settings import PullerSettings
 from shared.logs import configure_logging
 from shared.server import run
 from shared.settings import load_settings
+from shared.tracing import configure_tracing
 
 if __name__ == "__main__":
     settings = load_settings(PullerSettings)
-    configure_logging("puller", settings.log_level)
+    configure_logging("puller", settings.log_level, settings.log_format)
+    configure_tracing("puller", settings.opentelemetry)
     build = partial(build_app, settings)
     run(build, host=settings.puller_host, port=settings.puller_port, variable="PULLER_PORT")

@@ -1,17 +1,24 @@
 """Parses a client's answer: its envelope and the items in it, as they came. No I/O, and no rule about captures.
 
-The bytes are foreign: whatever they are, the result is an answer or an `UnreadableAnswerError`.
+The bytes are foreign: whatever they are, the result is an answer or an `UnreadableAnswerError`. No call of a parser
+gets more than an item, or what is around all of them: one that makes an object of a whole large answer takes seconds,
+and no other thread of Python runs meanwhile.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar
 
+import msgspec
 from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
-from shared.client_protocol import WireModel
+from services.puller.plain_reading import parse_plain_answer
+from shared.capture_reading import cut_item, read_item
+from shared.client_protocol import Capture, WireModel
+from shared.messages import PulledCapture, UnreadableItem
 
 _LONGEST_INT: Final = 4_300
 """Digits. Both parsers make an int of no more; a longer number becomes a float, which no field of a capture takes."""
@@ -22,16 +29,24 @@ _MOST_VALUES: Final = 1_000_000
 An empty object takes three bytes of the answer and hundreds of the strict parser's memory, a field with a name of its
 own six and microseconds: what has more is not parsed at all.
 """
+ITEM_BYTES: Final = 64 * 1024
+"""A larger item is not parsed, and no capture unless it is plain. An answer up to here is parsed in one piece."""
+_MOST_AROUND: Final = 10_000
+"""Commas around the items, of which the protocol has six."""
+_ITEM_LEVEL: Final = 3
 _DEEPEST: Final = 300
 """Levels. Python takes more, and a capture may have 200 at most: what is cut here is in an item that is none."""
 _UP_TO_A_BRACKET: Final = re.compile(
     rb"""
-    (?: [^"\[\]{}]++ | " (?: [^"\\]++ | \\.?+ )*+ (?: " | \Z ) )*+  # what has no bracket, and strings, whole or not
-    ( [\[{] | [\]}] | \Z )
+    (?: [^"\[\]{}]++ | " (?: [^"\\]++ | \\.?+ )*+ (?: " | \Z ) ){0,1000}+  # what has no bracket, and strings
+    ( [\[{] | [\]}] | )
     """,
     re.DOTALL | re.VERBOSE,
 )
-"""It matches from wherever it is asked, so that bytes of whatever kind are passed once."""
+"""It matches from wherever it is asked, so that bytes of whatever kind are passed once; and ends after some strings, so
+that other threads have their turn."""
+
+_CAPTURE: Final = TypeAdapter(Capture)
 
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound="Answer[Any]")
@@ -61,36 +76,93 @@ class CompleteAnswer(Answer[ItemT], Generic[ItemT]):
     """Whether the answer is a part is known from it alone, so it must be there."""
 
 
+@dataclass(frozen=True, slots=True)
+class ItemText:
+    """An item of a large answer, not yet parsed."""
+
+    text: bytes
+
+    def opened(self, owner: str) -> PulledCapture | UnreadableItem | Capture | Any:
+        """What it is, parsed.
+
+        Raises:
+            UnreadableAnswerError: it is no JSON, so that the answer is none.
+        """
+        if len(self.text) > ITEM_BYTES:
+            plain = parse_plain_answer(b'{"user_id":"","captures":[%s]}' % self.text, owner=owner)
+            return plain.captures[0] if plain else cut_item(self.text, f"it is larger than {ITEM_BYTES} bytes")
+        try:
+            return _CAPTURE.validate_json(self.text)
+        except ValidationError:
+            return _loaded(self.text)
+
+
+def opened(item: ItemText | Any, owner: str) -> PulledCapture | UnreadableItem | Capture | Any:
+    """An item of an answer by the client of `owner`, parsed. Raises as `ItemText` does."""
+    return item.opened(owner) if isinstance(item, ItemText) else item
+
+
+def read_opened(item: PulledCapture | UnreadableItem | Capture | Any, owner: str) -> PulledCapture | UnreadableItem:
+    """The capture of `owner` that a parsed item is; or what it is instead, and why."""
+    return item if isinstance(item, (PulledCapture, UnreadableItem)) else read_item(item, owner)
+
+
 def parse_answer(body: bytes, *, whole: TypeAdapter[AnswerT], envelope: TypeAdapter[AnswerT]) -> AnswerT:
     """The answer, by `whole` when every item in it is a capture, else by `envelope`, with its items as they are.
 
+    Those of a large answer are to be `opened`, one by one; a heavy one costs no other.
     What is nested too deeply to be anything is null; it costs the item that it is in, and no other.
 
     Raises:
         UnreadableAnswerError: it is no JSON, not of the envelope's shape, or of more pieces than captures can have.
     """
     _check_pieces(body)
+    if len(body) > ITEM_BYTES:
+        return _parse_in_parts(body, envelope)
     try:
         return whole.validate_json(body)
     except ValidationError:
         return _parse_loosely(body, envelope)
 
 
+def _parse_in_parts(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
+    """The answer with each item, unless it is a mere word or number, as its text."""
+    around, items = _taken_apart(body)
+    if around.count(b",") > len(items) + _MOST_AROUND:
+        around = _needed(around)
+    if around.count(b",") > len(items) + _MOST_AROUND:
+        text = f"the answer has more than {_MOST_AROUND} values around its captures"
+        raise UnreadableAnswerError(text)
+    answer = _parse_loosely(around, envelope)
+    captures = [ItemText(items[item[0]]) if isinstance(item, list) else item for item in answer.captures]
+    return answer.model_copy(update={"captures": captures})
+
+
 def _parse_loosely(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
     """By a parser that takes what the strict one refuses as a whole."""
     try:
-        return envelope.validate_python(json.loads(_flattened(body).decode(), parse_int=_bounded_int), strict=False)
-    except UnicodeDecodeError as error:
-        text = "the answer is not UTF-8"
-        raise UnreadableAnswerError(text) from error
+        return envelope.validate_python(_loaded(body), strict=False)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"
         text = f"the answer is not of the protocol's shape: {where}: {first['msg']}"
         raise UnreadableAnswerError(text) from error
+
+
+def _loaded(text: bytes) -> Any:
+    """The JSON value, with null for what is too deep.
+
+    Raises:
+        UnreadableAnswerError: it is none.
+    """
+    try:
+        return json.loads(_flattened(text).decode(), parse_int=_bounded_int)
+    except UnicodeDecodeError as error:
+        problem = "the answer is not UTF-8"
+        raise UnreadableAnswerError(problem) from error
     except ValueError as error:
-        text = f"the answer is not JSON: {error}"
-        raise UnreadableAnswerError(text) from error
+        problem = f"the answer is not JSON: {error}"
+        raise UnreadableAnswerError(problem) from error
 
 
 def _check_pieces(body: bytes) -> None:
@@ -113,6 +185,8 @@ def _bounded_int(digits: str) -> int | float:
 
 def _flattened(body: bytes) -> bytes:
     """The same JSON, but for values below the deepest level, which are null."""
+    if body.count(b"[") + body.count(b"{") <= _DEEPEST:
+        return body
     kept: list[bytes] = []
     begin = depth = 0
     for match in _UP_TO_A_BRACKET.finditer(body):
@@ -126,3 +200,44 @@ def _flattened(body: bytes) -> bytes:
                 begin = match.end()
             depth -= 1
     return b"".join([*kept, body[begin:]])
+
+
+def _taken_apart(body: bytes) -> tuple[bytes, list[bytes]]:
+    """The answer with a list of one number for each object or list where items are; and their texts, by that number."""
+    kept: list[bytes] = []
+    items: list[bytes] = []
+    begin = depth = 0
+    for match in _UP_TO_A_BRACKET.finditer(body):
+        if match[1] in (b"[", b"{"):
+            depth += 1
+            if depth == _ITEM_LEVEL:
+                kept.append(body[begin : match.start(1)])
+                begin = match.start(1)
+        elif match[1]:
+            if depth == _ITEM_LEVEL:
+                kept.append(b"[%d]" % len(items))
+                items.append(body[begin : match.end()])
+                begin = match.end()
+            depth -= 1
+    if depth < _ITEM_LEVEL:  # or it ends within an item, and is no JSON
+        kept.append(body[begin:])
+    return b"".join(kept), items
+
+
+class _Needed(msgspec.Struct):
+    """What is read of an answer."""
+
+    user_id: msgspec.Raw = msgspec.Raw()
+    captures: msgspec.Raw = msgspec.Raw()
+    total_pending: msgspec.Raw = msgspec.Raw()
+    total_captures: msgspec.Raw = msgspec.Raw()
+
+
+def _needed(around: bytes) -> bytes:
+    """The same answer without what is not needed of it; as it is when that can't be told."""
+    try:
+        found = msgspec.structs.asdict(msgspec.json.decode(around, type=_Needed))
+    except (msgspec.DecodeError, RecursionError, ValueError):
+        return around
+    members = (b'"%s":%s' % (name.encode(), bytes(value)) for name, value in found.items() if bytes(value))
+    return b"{%s}" % b",".join(members)

@@ -15,9 +15,8 @@ from typing import Any, Final
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from services.puller.answer import CompleteAnswer, UnreadableAnswerError, parse_answer
+from services.puller.answer import CompleteAnswer, UnreadableAnswerError, opened, parse_answer, read_opened
 from services.puller.reading import MOST_PENDING, Page, weight
-from shared.capture_reading import read_item
 from shared.client_protocol import Capture, Identifier
 from shared.messages import (
     BYTES_PER_PULL,
@@ -48,7 +47,7 @@ def read_complete_page(body: bytes, *, owner: str, after: str | None, complete: 
         UnreadableAnswerError: it is no JSON, not of the shape of `all-captures`, or a part that is no page.
     """
     data = parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE)
-    items = [(_id_of(item), item) for item in data.captures]
+    items = [(_id_of(item), item) for item in (opened(each, owner) for each in data.captures)]
     is_part = len(items) < data.total_captures
     if is_part:
         _check_part(items, after)
@@ -60,7 +59,7 @@ def read_complete_page(body: bytes, *, owner: str, after: str | None, complete: 
         user_id=data.user_id,
         captures=tuple(page.captures),
         unreadable=tuple(page.unreadable),
-        pending=min(sum(not _is_synced(item) for item in data.captures), MOST_PENDING),
+        pending=min(sum(not _is_synced(item) for _, item in items), MOST_PENDING),
         more_pending=False,
         complete=CompletePage(
             asked_at=complete.asked_at,
@@ -86,7 +85,7 @@ class _PageInTheMaking:
     def add_odd(self, items: Iterable[Any]) -> None:
         """Take items whose place is nowhere, as many as leave room for others."""
         for item in islice(items, _ODD):
-            read = read_item(item, self.owner)
+            read = read_opened(item, self.owner)
             told = [] if read.capture_id is None or _is_synced(item) else [read.capture_id]
             size = _size(read, told)
             if self._bytes + size > _ODD_BYTES:
@@ -107,10 +106,10 @@ class _PageInTheMaking:
 
     def _read(self, items: Sequence[Any]) -> PulledCapture | UnreadableItem:
         """A capture, if one of these items is one."""
-        first = read_item(items[0], self.owner)
+        first = read_opened(items[0], self.owner)
         if isinstance(first, PulledCapture):
             return first
-        others = (read_item(item, self.owner) for item in items[1:])
+        others = (read_opened(item, self.owner) for item in items[1:])
         return next((read for read in others if isinstance(read, PulledCapture)), first)
 
     def _has_room(self, size: int) -> bool:
@@ -164,7 +163,10 @@ def _id_of(item: Any) -> str | None:
     """The item's id, if a capture can have it: others are stored nowhere, so there is nothing to compare them with."""
     if isinstance(item, Capture):
         return item.capture_id
-    capture_id = item.get("capture_id") if isinstance(item, dict) else None
+    if isinstance(item, (PulledCapture, UnreadableItem)):
+        capture_id: Any = item.capture_id
+    else:
+        capture_id = item.get("capture_id") if isinstance(item, dict) else None
     if not isinstance(capture_id, str):
         return None
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+import structlog
 from faststream.rabbit import Channel, RabbitBroker
 
 from services.puller.loop import Pulls
@@ -14,6 +15,8 @@ from shared.messages import PullRequested
 from shared.topology import EXCHANGE, PULL_REQUESTED
 
 _MESSAGES_AT_ONCE: Final = 8
+
+log = structlog.get_logger()
 
 
 class RequestedPulls:
@@ -42,4 +45,5 @@ class RequestedPulls:
         Raises:
             PublishError: what became of a pull could not be told.
         """
+        log.info("pulls_taken", pulls=len(message.targets))
         await asyncio.gather(*self._pulls.begin(message.targets, Asked(since=message.since, complete=message.complete)))

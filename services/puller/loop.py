@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from random import SystemRandom
 from typing import Final
 
@@ -109,16 +110,18 @@ class Timer:
             await asyncio.sleep(_ROOM_EVERY_S)  # room comes as pulls end
             return True
         targets = await self._registry.claim(limit, ahead_s=CLAIM_AHEAD_S)
-        for task in self._pulls.begin(targets):
-            task.add_done_callback(_log_untold)
+        if targets:
+            log.info("claimed", pulls=len(targets))
+        for target, task in zip(targets, self._pulls.begin(targets), strict=True):
+            task.add_done_callback(partial(_log_untold, target))
         return len(targets) == limit
 
 
-def _log_untold(task: asyncio.Task[None]) -> None:
+def _log_untold(target: PullTarget, task: asyncio.Task[None]) -> None:
     """A timer's pull has nobody waiting for it; its lease ends by itself."""
     if task.cancelled() or (error := task.exception()) is None:
         return
     if isinstance(error, PublishError):
-        log.warning("outcome_untold", problem=str(error))
+        log.warning("outcome_untold", user_id=target.user_id, pull_id=target.pull_id, problem=str(error))
     else:
-        log.error("pull_died", exc_info=error)
+        log.error("pull_died", user_id=target.user_id, pull_id=target.pull_id, exc_info=error)

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
+
 from shared.broker import Publisher
 from shared.coalescer import Coalescer, Limits
+from shared.log_context import bind, new_id
 from shared.messages import CaptureBatch, Pull
 from shared.topology import CAPTURE_BATCHES
 
 _LIMITS: Final = Limits(weight=1_000, linger_s=0.02, crowd=40, crowd_linger_s=0.1)
 """Captures in one message, or 4 KiB pieces of them where they are large; a pull with more travels alone."""
 _PIECE_BYTES: Final = 4 * 1024
+
+log = structlog.get_logger()
 
 
 class BatchPublisher:
@@ -31,7 +36,11 @@ class BatchPublisher:
         await self._pulls.add(pull, weight=_weight(pull))
 
     async def _publish(self, pulls: Sequence[Pull]) -> None:
+        bind(batch_id=new_id())
         await self._publisher.publish(CaptureBatch(pulls=tuple(pulls)), routing_key=CAPTURE_BATCHES.routing())
+        log.info("batch_published", pulls=len(pulls), captures=sum(len(pull.captures) for pull in pulls))
+        for pull in pulls:
+            log.debug("pull_published", user_id=pull.user_id, pull_id=pull.pull_id, captures=len(pull.captures))
 
 
 def _weight(pull: Pull) -> int:

@@ -13,7 +13,9 @@ import structlog
 from services.puller.client_api import ClientApi
 from services.puller.publisher import BatchPublisher
 from services.puller.reading import Page
+from shared import tracing
 from shared.broker import PublishError
+from shared.log_context import bind
 from shared.messages import CompletePull, Outcome, Pull, PullOutcome, PullTarget, Reason
 from shared.outbound import ClientCallError
 from shared.settlements import Settlements
@@ -47,6 +49,11 @@ class Puller:
         Raises:
             PublishError: the outcome could not be told either; the lease then ends by itself.
         """
+        bind(user_id=target.user_id, pull_id=target.pull_id)
+        with tracing.of_pull("pull", target) as traced:
+            await self._pull(traced, asked)
+
+    async def _pull(self, target: PullTarget, asked: Asked) -> None:
         started = time.monotonic()
         try:
             async with self._ask(
@@ -66,6 +73,7 @@ class Puller:
         if page.captures or page.unreadable or page.complete:  # what a client lost is known from an empty page
             await self._hand_over(target, page, duration_s)
             return
+        log.debug("nothing_pending")
         await self._settlements.add(
             PullOutcome(
                 pull_id=target.pull_id,
@@ -73,6 +81,7 @@ class Puller:
                 outcome=Outcome.NOTHING,
                 pending=page.pending,
                 duration_s=duration_s,
+                traceparent=target.traceparent,
             )
         )
 
@@ -89,6 +98,7 @@ class Puller:
             unreadable=page.unreadable,
             complete=page.complete,
             token_generation=target.token_generation,
+            traceparent=target.traceparent,
         )
         try:
             await self._batches.add(pull)
@@ -97,6 +107,7 @@ class Puller:
             await self._failed(target, Reason.PUBLISH, str(error), duration_s)
 
     async def _failed(self, target: PullTarget, reason: Reason, error: str, duration_s: float) -> None:
+        tracing.failed(reason, error)
         await self._settlements.add(
             PullOutcome(
                 pull_id=target.pull_id,
@@ -105,6 +116,7 @@ class Puller:
                 reason=reason,
                 error=error[:500],
                 duration_s=duration_s,
+                traceparent=target.traceparent,
             )
         )
 

@@ -11,9 +11,8 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from services.puller.answer import PendingAnswer, UnreadableAnswerError, parse_answer
+from services.puller.answer import PendingAnswer, UnreadableAnswerError, opened, parse_answer, read_opened
 from services.puller.plain_reading import PlainAnswer, parse_plain_answer
-from shared.capture_reading import read_item
 from shared.client_protocol import Capture
 from shared.encoding import encoded
 from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CompletePage, PulledCapture, UnreadableItem
@@ -58,7 +57,7 @@ def read_page(body: bytes, *, owner: str) -> Page:
     room = BYTES_PER_PULL
     light = _GROWS * len(body) + _ITEM_BYTES * len(data.captures) < room  # most are, and are not weighed
     for item in data.captures[:CAPTURES_PER_PULL]:
-        read = item if isinstance(item, PulledCapture) else read_item(item, owner)
+        read = read_opened(opened(item, owner), owner)
         room -= 0 if light else weight(read)
         if room < 0 and (captures or unreadable):
             break

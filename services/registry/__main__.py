@@ -7,15 +7,18 @@ from services.registry.settings import RegistrySettings
 from shared.logs import configure_logging
 from shared.server import run
 from shared.settings import load_settings
+from shared.tracing import configure_tracing
 
 if __name__ == "__main__":
     settings = load_settings(RegistrySettings)
-    configure_logging("registry", settings.log_level)
+    configure_logging("registry", settings.log_level, settings.log_format)
+    configure_tracing("registry", settings.opentelemetry)
     run(
         partial(build_app, settings),
         host=settings.registry_host,
         port=settings.registry_port,
         variable="REGISTRY_PORT",
         connections=settings.registry_connections,
+        connections_per_address=settings.registry_connections_per_address,
         proxies=settings.registry_proxies,
     )

@@ -20,6 +20,8 @@ from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import answer, install_error_handlers
 from services.registry.api.rate_limits import Limits, RateLimits
+from services.registry.api.request_ids import HEADER as REQUEST_ID
+from services.registry.api.request_ids import RequestIds
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
@@ -50,6 +52,7 @@ from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
 from services.registry.statistics import Statistics
 from services.registry.whereabouts.gathering import CaptureFacts
+from shared import tracing
 from shared.broker import Publisher, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
@@ -125,7 +128,10 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
+        redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
         generate_unique_id_function=operation_id,
+        # FastAPI's own would come on top of ours, wherever the environment asks for it.
+        telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},
     )
     install_error_handlers(app)
     access, clients = Access(settings), Clients(pool=servers.pool, queries=servers.queries)
@@ -163,9 +169,11 @@ def _stand_before(app: FastAPI, settings: RegistrySettings, limits: Limits) -> N
             CORSMiddleware,
             allow_origins=settings.registry_cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
-            allow_headers=("authorization", "content-type", "if-none-match", "last-event-id"),
-            expose_headers=("etag", "link", "ratelimit", "ratelimit-policy", "retry-after"),
+            allow_headers=("authorization", "content-type", "if-none-match", "last-event-id", REQUEST_ID),
+            expose_headers=("etag", "link", "ratelimit", "ratelimit-policy", "retry-after", REQUEST_ID),
         )
+    app.add_middleware(RequestIds)
+    tracing.instrument(app, continues=False)
 
 
 def _servers(settings: RegistrySettings) -> _Servers:

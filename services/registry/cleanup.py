@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -12,6 +12,7 @@ import asyncpg
 import structlog
 
 from services.registry.pulls import Pulls
+from services.registry.runs import log_finished
 from shared.database import TRANSIENT
 
 _CHECK_S: Final = 60.0
@@ -27,6 +28,22 @@ class Cleaned:
 
     marked_inactive: int
     removed: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Changed:
+    """Whom and what a cleanup concerned."""
+
+    marked_inactive: Sequence[str]
+    removed: Sequence[str]
+    runs: Sequence[asyncpg.Record]
+
+    def log(self) -> None:
+        """A line for each client that is gone, and for each run that waited for the last of them."""
+        for user_id in self.removed:
+            log.info("client_removed", user_id=user_id, meaning="it was silent for the whole retention")
+        log_finished(self.runs)
+        log.info("cleaned_up", marked_inactive=len(self.marked_inactive), removed_clients=len(self.removed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,14 +103,14 @@ class Cleanup:
         async with self._pool.acquire() as connection, connection.transaction():
             if not await connection.fetchval(self._queries["begin_cleanup"], at_least_since):
                 return None
-            cleaned = await self._clean_clients(connection)
+            changed = await self._clean_clients(connection)
             await connection.execute(self._queries["remove_old_runs"], _RUNS_KEPT)
             await connection.execute(self._queries["remove_old_minutes"], _MINUTES_KEPT)
             await connection.execute(self._queries["fold_client_counts"])
-        log.info("cleaned_up", marked_inactive=cleaned.marked_inactive, removed_clients=cleaned.removed)
-        return cleaned
+        changed.log()
+        return Cleaned(marked_inactive=len(changed.marked_inactive), removed=len(changed.removed))
 
-    async def _clean_clients(self, connection: asyncpg.pool.PoolConnectionProxy) -> Cleaned:
+    async def _clean_clients(self, connection: asyncpg.pool.PoolConnectionProxy) -> _Changed:
         limits = (self._silence.inactive_after, self._silence.retention)
         silent = [row["user_id"] for row in await connection.fetch(self._queries["lock_silent"], *limits)]
         marked = await connection.fetch(self._queries["mark_inactive"], self._silence.inactive_after, silent)
@@ -102,7 +119,7 @@ class Cleanup:
             self._queries["remove_silent"], silence.retention, silence.probe_interval_s, silent, silence.inactive_after
         )
         removed = [row["user_id"] for row in rows]
-        await connection.execute(
+        runs = await connection.fetch(
             self._queries["abandon_parts"], removed, "unregistered", "the client was silent for too long"
         )
-        return Cleaned(marked_inactive=len(marked), removed=len(removed))
+        return _Changed(marked_inactive=[row["user_id"] for row in marked], removed=removed, runs=runs)

@@ -10,6 +10,7 @@ import asyncpg
 
 from services.registry.domain import ClientRecord, Known, NewClient, Terms
 from services.registry.errors import UnknownClientError
+from services.registry.runs import log_finished
 
 Selection = Literal["failing", "inactive", "paused"]
 """Clients that an operator may look for; each has an index, so that a page of few among many is found at once."""
@@ -69,9 +70,10 @@ class Clients:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await self._change(connection, "unregister", user_id)
-            await connection.execute(
+            runs = await connection.fetch(
                 self._queries["abandon_parts"], [user_id], "unregistered", "the client was unregistered"
             )
+        log_finished(runs)
 
     async def get(self, user_id: str) -> ClientRecord:
         """All that is known of one client.
@@ -105,7 +107,8 @@ class Clients:
         """
         async with self._pool.acquire() as connection, connection.transaction():
             await self._change(connection, "pause", user_id)
-            await connection.execute(self._queries["abandon_parts"], [user_id], "paused", "the client was paused")
+            runs = await connection.fetch(self._queries["abandon_parts"], [user_id], "paused", "the client was paused")
+        log_finished(runs)
 
     async def resume(self, user_id: str) -> None:
         """Pull this client again. May be repeated.

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
+import structlog
 from faststream.rabbit import Channel, RabbitBroker
 
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases
 from services.registry.pulls import Pulls
+from shared import tracing
 from shared.broker import decoder
-from shared.messages import PullSettled
+from shared.messages import Outcome, PullOutcome, PullSettled
 from shared.topology import EXCHANGE, PULL_SETTLED
 
 _MESSAGES_AT_ONCE: Final = 8
+
+log = structlog.get_logger()
 
 
 class SettledPulls:
@@ -36,6 +41,17 @@ class SettledPulls:
 
     async def handle(self, message: PullSettled) -> None:
         """Settle every outcome; repeating it changes nothing."""
-        if await self._leases.settle(message.outcomes):
+        with tracing.of_pulls("settle", message.outcomes):
+            demanded = await self._leases.settle(message.outcomes)
+        if demanded:
             self._dispatcher.wake()
         await self._pulls.acknowledged(message.acknowledged)
+        _log_settled(message.outcomes)
+
+
+def _log_settled(outcomes: Sequence[PullOutcome]) -> None:
+    failed = sum(outcome.outcome is Outcome.FAILED for outcome in outcomes)
+    log.info("pulls_settled", pulls=len(outcomes), failed=failed, stored=sum(outcome.stored for outcome in outcomes))
+    for outcome in outcomes:
+        ended = {"outcome": outcome.outcome, "reason": outcome.reason}
+        log.debug("pull_settled", user_id=outcome.user_id, pull_id=outcome.pull_id, **ended)

@@ -8,9 +8,10 @@ from typing import Final
 
 import structlog
 
-from services.registry.leases import Leases
+from services.registry.leases import Asked, Leases
 from shared.broker import Publisher, PublishError
 from shared.database import TRANSIENT
+from shared.log_context import bind
 from shared.messages import PULLS_PER_REQUEST, PullRequested, PullTarget
 from shared.topology import PULL_REQUESTED
 
@@ -67,24 +68,28 @@ class Dispatcher:
         """
         claimed = await self._leases.claim_demanded()
         requests = [
-            PullRequested(
-                since=asked.since, complete=asked.complete, targets=tuple(targets[start : start + PULLS_PER_REQUEST])
-            )
+            self._ask(asked, tuple(targets[start : start + PULLS_PER_REQUEST]))
             for asked, targets in claimed.items()
             for start in range(0, len(targets), PULLS_PER_REQUEST)
         ]
-        results = await asyncio.gather(*map(self._ask, requests), return_exceptions=True)
+        results = await asyncio.gather(*requests, return_exceptions=True)
         for error in results:
             if isinstance(error, BaseException):
                 raise error
-        return sum(len(request.targets) for request in requests)
+        return sum(map(len, claimed.values()))
 
-    async def _ask(self, request: PullRequested) -> None:
+    async def _ask(self, asked: Asked, targets: tuple[PullTarget, ...]) -> None:
+        if asked.run_id:
+            bind(run_id=asked.run_id)
+        request = PullRequested(since=asked.since, complete=asked.complete, targets=targets)
         try:
             await self._publisher.publish(request, routing_key=PULL_REQUESTED.routing())
         except PublishError:
-            await self._give_back(request.targets)
+            await self._give_back(targets)
             raise
+        log.info("pulls_requested", pulls=len(targets))
+        for target in targets:
+            log.debug("pull_requested", user_id=target.user_id, pull_id=target.pull_id)
 
     async def _give_back(self, targets: tuple[PullTarget, ...]) -> None:
         with suppress(*TRANSIENT):  # the leases end by themselves, only later

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
+from uuid import UUID
 
 import asyncpg
 from msgspec.structs import replace
 
+from services.registry.runs import log_finished
+from shared import tracing
 from shared.database import fetch_one
 from shared.encoding import encoded
 from shared.messages import CompletePull, Outcome, PullOutcome, PullTarget
@@ -34,6 +39,8 @@ class Asked:
 
     since: datetime | None = None
     complete: CompletePull | None = None
+    run_id: UUID | None = None
+    """Of a complete run; other pulls are for all runs that wait for the client."""
 
 
 class Leases:
@@ -47,11 +54,14 @@ class Leases:
 
     async def claim_due(self, limit: int, *, ahead: timedelta = timedelta(0)) -> list[PullTarget]:
         """Lease up to `limit` clients that are due, or will be so soon; none while the timer is stopped."""
+        began_ns = time.time_ns()
         rows = await self._pool.fetch(self._queries["claim_due"], limit, self._times.lease, ahead)
-        return [replace(_target(row), due_in_s=row["due_in_s"]) for row in rows]
+        targets = [replace(_target(row), due_in_s=row["due_in_s"]) for row in rows]
+        return tracing.claimed(targets, began_ns=began_ns)
 
     async def claim_demanded(self) -> dict[Asked, list[PullTarget]]:
         """Lease the clients that someone wants pulled, by what their pulls shall read."""
+        began_ns = time.time_ns()
         targets: dict[Asked, list[PullTarget]] = {}
         for row in await self._pool.fetch(self._queries["claim_demanded"], self._in_flight, self._times.lease):
             targets.setdefault(Asked(since=row["pull_since"]), []).append(_target(row))
@@ -59,8 +69,8 @@ class Leases:
         for row in await self._pool.fetch(self._queries["claim_complete"], *limits):
             complete = CompletePull(asked_at=row["claimed_at"], delete_unknown=row["delete_unknown"])
             target = replace(_target(row), after=row["compared_until"])
-            targets.setdefault(Asked(complete=complete), []).append(target)
-        return targets
+            targets.setdefault(Asked(complete=complete, run_id=row["pull_run"]), []).append(target)
+        return {asked: tracing.claimed(claims, began_ns=began_ns) for asked, claims in targets.items()}
 
     async def release(self, targets: Sequence[PullTarget]) -> None:
         """Give leases back whose pulls were not asked for."""
@@ -80,6 +90,7 @@ class Leases:
         ]
         times = (self._times.backoff_cap_s, self._times.probe_interval_s)
         row = await fetch_one(self._pool, self._queries["settle"], *columns, *times, *_kept(outcomes))
+        log_finished(json.loads(row["runs"]))
         return bool(row["demanded"])
 
 

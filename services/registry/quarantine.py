@@ -9,6 +9,7 @@ from typing import Final
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from services.registry.errors import RegistryError, UnavailableError
 from shared.broker import Publisher, PublishError
@@ -18,6 +19,8 @@ from shared.topology import REPLAYS
 RAW_SHOWN_CHARS: Final = 200
 """How much of an item a list shows."""
 _NAMED: Final = 10
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,4 +140,5 @@ class Quarantine:
             await self._publisher.publish(message, routing_key=REPLAYS.routing())
         except PublishError as error:
             raise ReplayNotTakenError(asked_before) from error
+        log.info("quarantine_replay_asked", items=len(quarantine_ids))
         return len(quarantine_ids)

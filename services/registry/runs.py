@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from uuid import UUID
 
 import asyncpg
+import structlog
 
 from services.registry.domain import Run, RunClient, RunKind, RunProgress
 from services.registry.errors import RefusedError, UnknownRunError
@@ -21,6 +22,8 @@ _POLL_SHARE: Final = 0.02
 
 RunOutcome = Literal["waiting", "failed", "differing"]
 """Clients of a run that an operator may look for."""
+
+log = structlog.get_logger()
 
 
 class CompleteRunUnderWayError(RefusedError):
@@ -48,8 +51,9 @@ class Runs:
         Runs at the same time share the pulls that they have in common.
         """
         async with self._pool.acquire() as connection, connection.transaction():
-            run_id = await self._start(connection, kind, since, delete_unknown=False)
+            run_id, clients = await self._start(connection, kind, since, delete_unknown=False)
             await connection.execute(self._queries["demand_run_clients"], run_id, since)
+        _log_created(run_id, kind, clients)
         return run_id
 
     async def start_complete(self, *, delete_unknown: bool) -> UUID:
@@ -60,11 +64,14 @@ class Runs:
         """
         try:
             async with self._pool.acquire() as connection, connection.transaction():
-                return await self._start(connection, "sync-complete-state", None, delete_unknown=delete_unknown)
+                kind: RunKind = "sync-complete-state"
+                run_id, clients = await self._start(connection, kind, None, delete_unknown=delete_unknown)
         except asyncpg.UniqueViolationError as error:
             other = await self._pool.fetchval(self._queries["open_complete_run"])
             message = f"A complete run is under way already ({other}): wait for its end, or cancel it."
             raise CompleteRunUnderWayError(message) from error
+        _log_created(run_id, kind, clients)
+        return run_id
 
     async def _start(
         self,
@@ -73,11 +80,12 @@ class Runs:
         since: datetime | None,
         *,
         delete_unknown: bool,
-    ) -> UUID:
+    ) -> tuple[UUID, int]:
+        """The run, and how many clients it is over."""
         run_id: UUID = await connection.fetchval(self._queries["start_run"], kind, since, delete_unknown)
         await connection.execute(self._queries["add_run_clients"], run_id)
-        await connection.execute(self._queries["count_run_clients"], run_id)
-        return run_id
+        clients: int = await connection.fetchval(self._queries["count_run_clients"], run_id)
+        return run_id, clients
 
     async def get(self, run_id: UUID) -> Run:
         """How far it is.
@@ -141,3 +149,18 @@ class Runs:
             if await connection.fetchval(self._queries["cancel_run"], run_id, len(users)) is None:
                 message = f"The run {run_id} has ended already."
                 raise RunFinishedError(message)
+        log.info("run_cancelled", run_id=run_id, waiting_clients=len(users))
+
+
+def log_finished(runs: Iterable[Mapping[str, Any] | asyncpg.Record]) -> None:
+    """Tell of those that have ended now, out of rows of what was changed in runs."""
+    for run in runs:
+        if run["finished"]:
+            counts = {name: run[name] for name in ("clients", "failed", "stored")}
+            log.info("run_finished", run_id=str(run["run_id"]), **counts)
+
+
+def _log_created(run_id: UUID, kind: RunKind, clients: int) -> None:
+    log.info("run_created", run_id=run_id, kind=kind, clients=clients)
+    if not clients:
+        log_finished([{"run_id": run_id, "clients": 0, "failed": 0, "stored": 0, "finished": True}])

@@ -70,6 +70,8 @@ class RegistrySettings(ServiceSettings):
     """Whether it may be reached from elsewhere without operators' tokens."""
     registry_connections: Annotated[int, Field(ge=1)] = 8_192
     """Most connections at once."""
+    registry_connections_per_address: Annotated[int, Field(ge=1)] = 6_144
+    """Most of them from one address."""
     registry_proxies: Proxies = ()
     """Addresses and networks of proxies, of which it is believed for whom they call."""
     registry_cors_origins: Origins = ()

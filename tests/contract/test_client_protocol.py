@@ -218,6 +218,29 @@ async def test_a_body_that_is_no_json_is_refused(http: httpx.AsyncClient, path: 
     assert_refused(await http.post(f"/api/client/{path}", content=body), 400, "not valid JSON", "expected")
 
 
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"{", "from line 1, column 2 on"),
+        (b"\xff\xfe\xff", "not UTF-8"),
+        (b'{"a": -Infinity}', "NaN and Infinity"),
+        (b"[" * 100_000, "nested too deep"),
+        (b"1" * 200_000, "too many digits"),
+    ],
+)
+async def test_a_fault_of_json_is_told_in_our_own_words(http: httpx.AsyncClient, body: bytes, fault: str) -> None:
+    """Those of Python are for its programmers, and name what is inside here."""
+    answer = await http.post("/api/client/add-capture", content=body)
+    assert_refused(answer, 400, "not valid JSON", fault)
+    assert not any(word in answer.text for word in ("sys.", "Exceeds", "codec", "Expecting", "char"))
+
+
+async def test_nobody_is_sent_to_where_his_host_header_says(http: httpx.AsyncClient) -> None:
+    """A slash too many is another path."""
+    answer = await http.get("/api/client/health/")
+    assert (answer.status_code, answer.headers.get("location")) == (404, None)
+
+
 async def test_acknowledging_all_of_a_large_reply_at_once(http: httpx.AsyncClient) -> None:
     """Registries without paging acknowledge thousands of captures in one body, of more than 1 MiB."""
     capture = await add(http)

@@ -333,6 +333,22 @@ async def test_a_run_outlives_its_registry(registry_settings: RegistrySettings, 
         assert (body["requested"], body["settled"], body["stored"], body["failed"]) == (3, 3, 3, 0)
 
 
+async def test_deletion_may_be_asked_for_in_the_body(http: httpx.AsyncClient) -> None:
+    """What it says is done or refused, and never passed over."""
+    bodies: tuple[object, ...] = ({"delete_unkown": True}, {"delete_unknown": "yes"}, {"delete_unknown": None}, [])
+    for body in bodies:
+        assert_problem(await http.post("sync-complete-state", json=body), 422, "invalid-request")
+    answer = await http.post("sync-complete-state", json={"delete_unknown": True})
+    assert answer.status_code == 202
+    assert (await http.get(f"runs/{answer.json()['run_id']}")).json()["delete_unknown"] is True
+
+
+async def test_nobody_is_sent_to_where_his_host_header_says(http: httpx.AsyncClient) -> None:
+    """A slash too many is another path."""
+    answer = await http.get("status/")
+    assert (answer.status_code, answer.headers.get("location")) == (404, None)
+
+
 async def test_one_complete_run_at_a_time(http: httpx.AsyncClient, parts: Registry) -> None:
     """202 with its address, 409 for another, which names the first; its clients are listed by outcome."""
     await parts.register("ash")

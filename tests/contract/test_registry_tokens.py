@@ -190,12 +190,13 @@ async def test_what_a_stranger_sees(http: httpx.AsyncClient, path: str, open_to_
 async def test_deleting_captures_takes_an_administrator(http: httpx.AsyncClient) -> None:
     """To compare does not."""
 
-    async def asked(name: str, delete: str) -> int:
+    async def asked(name: str, delete: str, body: dict[str, bool] | None = None) -> int:
         parameters, headers = {"delete_unknown": delete}, authorization(TOKENS[name])
-        answer = await http.post(f"{PULL_SYNC}/sync-complete-state", params=parameters, headers=headers)
+        answer = await http.post(f"{PULL_SYNC}/sync-complete-state", params=parameters, headers=headers, json=body)
         return answer.status_code
 
     assert [await asked("read", "true"), await asked("operate", "true")] == [403, 403]
+    assert await asked("operate", "false", {"delete_unknown": True}) == 403
     assert await asked("admin", "true") == 202
     runs = (await http.get(f"{PULL_SYNC}/runs", headers=authorization(TOKENS["read"]))).json()
     assert [run["delete_unknown"] for run in runs] == [True]

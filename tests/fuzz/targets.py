@@ -39,7 +39,7 @@ from services.client.routes import CAPTURE_BODY_BYTES, read_since
 from services.ingest.replay import read_again
 from services.ingest.store import Quarantined
 from services.puller import reading
-from services.puller.answer import PendingAnswer, UnreadableAnswerError, parse_answer
+from services.puller.answer import ITEM_BYTES, PendingAnswer, UnreadableAnswerError, parse_answer
 from services.puller.complete_reading import read_complete_page
 from services.puller.plain_reading import parse_plain_answer
 from services.puller.reading import Page, read_page
@@ -78,12 +78,15 @@ _DEAD_LETTER: Final = TypeAdapter(WholeDeadLetter)
 
 
 def pending(body: bytes) -> bool:
-    """An answer of `sync-data` is a page that passes the queue as it is, or one sentence."""
+    """An answer of `sync-data` is a page that passes the queue as it is, or one sentence; be it large or small."""
     try:
         page = read_page(body, owner=OWNER)
     except UnreadableAnswerError as error:
         return _refused(error)
     _check_page(page)
+    if len(body) <= ITEM_BYTES:
+        large = read_page(body + b" " * ITEM_BYTES, owner=OWNER)
+        assert (large.captures, large.pending) == (page.captures, page.pending)
     return True
 
 

@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
+from typing import Final
 
 import httpx
 import pytest
@@ -22,6 +23,7 @@ from starlette.routing import Route
 from shared import bounded_http
 from shared.bounded_http import HEAD_BYTES, HEADERS
 from shared.bounded_http import bounded_http as protocol
+from shared.connection_places import FOR_THIS_MACHINE
 from tests.attacker import DEADLINE_S, MIB, attack, endless, request, trickle
 from tests.waiting import eventually
 
@@ -35,6 +37,7 @@ class App:
         self.requests = 0
         self.disconnects = 0
         self.running = 0
+        self.waiting = 0
         self.app = Starlette(
             routes=[
                 Route("/", self.plain, methods=["GET", "POST"]),
@@ -51,11 +54,13 @@ class App:
 
     async def body(self, request: Request) -> Response:
         """Waits for a body of any size and speed."""
+        self.waiting += 1
         while True:
             message = await request.receive()
             if message["type"] == "http.disconnect":
                 self.disconnects += 1
             if message["type"] == "http.disconnect" or not message.get("more_body"):
+                self.waiting -= 1
                 return PlainTextResponse("read")
 
     async def large(self, _request: Request) -> Response:
@@ -84,11 +89,10 @@ def app() -> App:
 
 
 @asynccontextmanager
-async def serving(app: App, *, connections: int = 100) -> AsyncIterator[int]:
+async def serving(app: App, *, connections: int = 100, per_address: int = 100) -> AsyncIterator[int]:
     """The app on a free port; the port."""
-    config = uvicorn.Config(
-        app.app, http=protocol(connections=connections), lifespan="off", log_config=None, ws="none", access_log=False
-    )
+    http = protocol(connections=connections, connections_per_address=per_address)
+    config = uvicorn.Config(app.app, http=http, lifespan="off", log_config=None, ws="none", access_log=False)
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listener:
         task = asyncio.create_task(server.serve(sockets=[listener]))
@@ -275,24 +279,117 @@ async def test_pipelined_requests_are_served_one_by_one(app: App, port: int) -> 
     await asyncio.wait([pouring])
 
 
-async def test_connections_above_the_bound_are_told_so(app: App) -> None:
-    """The others go on."""
-    async with serving(app, connections=2) as port:
-        first = await asyncio.open_connection("127.0.0.1", port)
-        second = await asyncio.open_connection("127.0.0.1", port)
-        first[1].write(request("GET", "/"))
-        await first[0].readuntil(b"here")
-        heard = await attack(port, [])
-        assert (heard.status, heard.problem["title"]) == (503, "Service Unavailable")
-        second[1].write(request("GET", "/"))
-        await second[0].readuntil(b"here")
-        for _, writer in (first, second):
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+FULL: Final = 2 + FOR_THIS_MACHINE
+"""Of a server of two connections, for who calls from this machine."""
+
+
+@asynccontextmanager
+async def connected(
+    port: int, sent: bytes, count: int, *, source: str = "127.0.0.1"
+) -> AsyncIterator[list[Connection]]:
+    """So many connections from there, one after the other, on each of which this was sent."""
+    found = []
+    for _ in range(count):
+        found.append(await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
+        found[-1][1].write(sent)
+    try:
+        yield found
+    finally:
+        for _, writer in found:
             writer.close()
+
+
+BUSY: Final = request("POST", "/body", "content-length: 2")
+"""It waits for its body."""
+
+
+async def all_are_taken(app: App, count: int) -> None:
+    """So many requests wait for their bodies."""
+
+    async def waiting() -> bool:
+        return app.waiting == count
+
+    await eventually(waiting)
+
+
+@pytest.mark.parametrize("bounds", [(2, 100), (100, 2)], ids=["in all", "of one address"])
+async def test_connections_above_the_bound_are_told_so(app: App, bounds: tuple[int, int]) -> None:
+    """The others go on, and a place becomes free with the first that ends."""
+    connections, per_address = bounds
+    async with serving(app, connections=connections, per_address=per_address) as port:
+        async with connected(port, BUSY, FULL) as busy:
+            await all_are_taken(app, FULL)
+            heard = await attack(port, [])
+            assert (heard.status, heard.problem["title"]) == (503, "Service Unavailable")
+            assert "connections are open" in heard.problem["detail"]
+            busy[0][1].write(b"12")
+            await busy[0][0].readuntil(b"read")
+            await assert_serves(port)
 
         async def free() -> bool:
             return (await attack(port, [request("GET", "/", "connection: close")])).status == 200
 
         await eventually(free)
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", request("GET", "/")], ids=["silent", "half a head", "answered"])
+@pytest.mark.parametrize("bounds", [(2, 100), (100, 2)], ids=["in all", "of one address"])
+async def test_idle_connections_make_room(app: App, bounds: tuple[int, int], sent: bytes) -> None:
+    """The oldest goes, be it after an answer: whoever comes is served, however many there are."""
+    connections, per_address = bounds
+    async with (
+        serving(app, connections=connections, per_address=per_address) as port,
+        connected(port, sent, FULL) as idle,
+    ):
+
+        async def answered() -> bool:
+            return app.requests == (FULL if sent.endswith(b"\r\n\r\n") else 0)
+
+        await eventually(answered)
+        for _ in range(3):
+            await assert_serves(port)
+        heard = await idle[0][0].read()
+        assert (b"503" in heard) == (sent == b"G")
+        async with connected(port, sent, 5 * FULL):
+            await assert_serves(port)
+
+
+async def test_who_is_served_does_not_make_room(app: App) -> None:
+    """His request has come; those that are idle go, also when they are younger."""
+    async with serving(app, connections=2) as port, connected(port, BUSY, FULL - 1) as busy:
+        await all_are_taken(app, FULL - 1)
+        async with connected(port, b"G", 20):
+            await assert_serves(port)
+            for reader, writer in busy:
+                writer.write(b"12")
+                await reader.readuntil(b"read")
+
+
+async def test_who_is_refused_makes_room(app: App) -> None:
+    """He is heard for a moment more, but not at the cost of others."""
+    async with serving(app, connections=2) as port, connected(port, b"nonsense\r\n\r\n", FULL) as refused:
+        for reader, _ in refused:
+            await reader.readuntil(b"\r\n\r\n")
+        await assert_serves(port)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        request("POST", "/body", "content-length: 2", "transfer-encoding: chunked"),
+        request("POST", "/body", "transfer-encoding: chunked", "content-length: 2"),
+        request("POST", "/body", "transfer-encoding: chunked").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    ],
+    ids=["length first", "length last", "HTTP/1.0"],
+)
+async def test_two_lengths_of_a_body_are_refused(app: App, port: int, head: bytes) -> None:
+    """What follows would be another request to one server, and a part of the body to another."""
+    heard = await attack(port, [head + b"0\r\n\r\n" + request("GET", "/")])
+    assert heard.text.count(b"HTTP/1.1 ") == 1
+    assert (heard.status, "Transfer-Encoding" in heard.problem["detail"]) == (400, True)
+    assert (app.requests, app.waiting) == (0, 0)
 
 
 async def test_refusals_do_not_fill_the_log(port: int, caplog: pytest.LogCaptureFixture) -> None:

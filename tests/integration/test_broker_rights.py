@@ -178,6 +178,12 @@ async def test_a_routing_key_of_nobody_is_refused(service: str, broker: Broker) 
 
 
 @every_service
+async def test_a_line_break_makes_no_key_another(service: str, broker: Broker) -> None:
+    """A pattern that ends in `$` would take it for the key before it; of queues' names RabbitMQ itself strips it."""
+    await assert_unsendable(broker, broker.urls[service], f"{OWN_QUEUES[service].routing()}\n")
+
+
+@every_service
 async def test_the_default_exchange_leads_nowhere(service: str, broker: Broker) -> None:
     """It would lead to every queue by its name, past all rights on routing keys."""
     for _, queue in BINDINGS:

@@ -87,7 +87,7 @@ ENDLESS: Final[dict[str, tuple[Answer, Expected]]] = {
     "slow headers": (trickle(OK + b"x: ", b"y"), Reason.TIMEOUT),
     "slow body": (trickle(OK + b"content-length: 100000\r\n\r\n", b" "), Reason.TIMEOUT),
     "endless chunks of one byte": (trickle(OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\n \r\n"), Reason.TIMEOUT),
-    "endless hints": (endless_hints, Reason.TIMEOUT),
+    "endless hints": (endless_hints, Reason.BAD_PAYLOAD),
     "stalled in a large body": (trickle(chunked(b" " * 300_000), b""), Reason.TIMEOUT),
 }
 

@@ -63,7 +63,7 @@ HOSTILE: Final[dict[str, tuple[Answer, tuple[Reason, ...]]]] = {
     "slow chunks": (trickle(OK + b"transfer-encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), (Reason.TIMEOUT,)),
     "endless body": (endless_body, (Reason.TOO_LARGE, Reason.TIMEOUT)),
     "endless headers": (endless_headers, NOT_HTTP),
-    "endless hints": (endless_hints, (Reason.TIMEOUT,)),
+    "endless hints": (endless_hints, (Reason.BAD_PAYLOAD,)),
     "large, with its length": (
         OK + b"content-length: %d\r\n\r\n" % (BODY_LIMIT_BYTES + 1) + b"x" * (BODY_LIMIT_BYTES + 1),
         (Reason.TOO_LARGE,),

@@ -36,8 +36,8 @@ def rights(section: str, service: str) -> dict[str, Any]:
 
 
 def matching(pattern: str, names: set[str]) -> set[str]:
-    """Those that RabbitMQ finds the pattern in; it does not anchor it."""
-    return {name for name in names if re.search(pattern, name)}
+    r"""Those that RabbitMQ finds the pattern in; it does not anchor it. Its end, `\z`, is `\Z` in Python."""
+    return {name for name in names if re.search(pattern.replace(r"\z", r"\Z"), name)}
 
 
 @every_service
@@ -76,6 +76,7 @@ def test_every_pattern_is_a_whole_name() -> None:
     patterns += [entry[right] for entry in FILE["topic_permissions"] for right in ("write", "read")]
     names = {"pullsync", *QUEUES, *ROUTING_KEYS, *(f"{queue.name}.dead.looking" for queue in WORK_QUEUES)}
     longer = {f"x{name}" for name in names} | {f"{name}x" for name in names} | {"x" + name + "x" for name in names}
+    longer |= {"\n"} | {f"{name}\n" for name in names}
     assert all(matching(pattern, longer - names) == set() for pattern in patterns)
 
 

@@ -13,10 +13,10 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator, ValidationError  # type: ignore[import-untyped] # it ships no types
 
+from dev.docs import registry_document
 from dev.first_secrets import SecretFolder
 from services.registry.access import require_guard
 from services.registry.api.openapi import operations
-from services.registry.app import build_app
 from services.registry.routes.system import VERSION
 from services.registry.settings import RegistrySettings
 from shared.health import Health
@@ -243,8 +243,7 @@ def test_each_probe_asks_what_the_service_answers(name: str) -> None:
     }
     answered = {route.path for route in Health(checks={}).routes()}
     if name == "registry":
-        document = build_app(RegistrySettings()).openapi()
-        answered = {path for path, method, _ in operations(document) if method == "get"}
+        answered = {path for path, method, _ in operations(registry_document()) if method == "get"}
     assert {probe["httpGet"]["path"] for probe in probes.values()} <= answered
     assert all(probe["timeoutSeconds"] >= 3 for probe in probes.values())
     assert probes["startup"]["periodSeconds"] * probes["startup"]["failureThreshold"] >= 600

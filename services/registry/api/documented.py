@@ -123,6 +123,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
         request={"since": examples.TIME}, answers={200: examples.STARTED}, refusals=(TooManyRequestsError,)
     ),
     "sync_complete_state": Documented(
+        request={},
         answers={202: {**examples.STARTED, "message": "The comparison has started."}},
         refusals=(CompleteRunUnderWayError, TooManyRequestsError),
     ),

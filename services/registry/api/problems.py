@@ -24,7 +24,9 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from structlog.contextvars import get_contextvars
 
+from services.registry.api.request_ids import HEADER as REQUEST_ID
 from services.registry.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -153,6 +155,8 @@ async def _handle(seldom: Seldom, request: Request, error: Exception) -> Problem
     if isinstance(problem, UnavailableError) and problem is not error and seldom.may_tell(event):
         log.warning(event, path=request.url.path, problem=str(error) or type(error).__name__)
     headers = dict(error.headers or {}) if isinstance(error, HTTPException) else {}
+    if request_id := get_contextvars().get("request_id"):
+        headers[REQUEST_ID] = request_id  # an error that was not foreseen is answered outside of all middleware
     if isinstance(problem, MethodNotAllowedError):
         headers["Allow"] = ", ".join(sorted(_methods(request)))
     return answer(problem, headers)

@@ -26,15 +26,16 @@ from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMe
 from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.exceptions import ChannelLockedResource
 from faststream.rabbit import RabbitQueue
+from yarl import URL
 
 from services.registry.errors import UnavailableError
 from shared import tls
+from shared.broker_names import process_name
 from shared.copies import reborn
 from shared.topology import EXCHANGE, dead_letter_queue
 
 OLDEST: Final = 100
 """How many of the oldest messages can be seen; those behind them, when these are gone."""
-_CONSUMER: Final = "registry.dead-letters"
 _CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 10.0
 """How long the broker may take for one answer."""
@@ -67,7 +68,9 @@ class DeadLetterQueue:
         self.work_queue = work_queue.name
         self.routing_key = work_queue.routing()
         """The only one that leads to the work queue."""
-        self._url = url
+        self.consumer = f"{process_name('registry')} {self.name}"
+        """As RabbitMQ's management UI shows who looks."""
+        self._url = str(URL(url).update_query({"name": self.consumer, **URL(url).query}))
         self._tls = tls.for_rabbitmq(url, ca_file)
         self._turn = asyncio.Lock()
 
@@ -147,12 +150,12 @@ class OpenQueue:
         taking = _Taking(keep, expected)
         try:
             await channel.set_qos(prefetch_count=expected)
-            await queue.consume(taking.take, consumer_tag=_CONSUMER, timeout=_ANSWER_S)
+            await queue.consume(taking.take, consumer_tag=self._queue.consumer, timeout=_ANSWER_S)
             if not await taking.complete(channel, self._queue.name):
                 message = f"Somebody else took messages from {self._queue.name} just now: try again soon."
                 raise DeadLettersBusyError(message)
             # Now, while it can't be given more: for what is acked it would be, and might not keep that in its order.
-            await queue.cancel(_CONSUMER)
+            await queue.cancel(self._queue.consumer)
             yield taking.kept
         finally:
             await self._give_back(channel, taking)

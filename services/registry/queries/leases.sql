@@ -81,7 +81,7 @@ UPDATE registry.clients AS c SET
     next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
 WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
 RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at, c.claimed_at,
-          (SELECT p.compared_until FROM registry.sync_run_clients AS p
+          c.pull_run, (SELECT p.compared_until FROM registry.sync_run_clients AS p
            WHERE p.run_id = c.pull_run AND p.user_id = c.user_id) AS compared_until,
           (SELECT delete_unknown FROM run) AS delete_unknown;
 
@@ -203,6 +203,7 @@ runs AS (
         deleted = r.deleted + p.deleted,
         finished_at = CASE WHEN r.settled + p.settled >= r.requested THEN now() END
     FROM locked AS p WHERE r.run_id = p.run_id
+    RETURNING r.run_id, r.requested AS clients, r.failed, r.stored, r.finished_at IS NOT NULL AS finished
 ),
 minutes AS (
     INSERT INTO registry.pull_minutes AS m (minute, backend, reason, bucket, pulls, stored)
@@ -231,4 +232,6 @@ history AS (
            excluded.stored, excluded.duplicates, excluded.quarantined, excluded.pending, excluded.duration_s)
     WHERE p.outcome IS NULL
 )
-SELECT count(*) AS settled, coalesce(bool_or(goes_on OR demanded_since_then), false) AS demanded FROM held;
+SELECT count(*) AS settled, coalesce(bool_or(goes_on OR demanded_since_then), false) AS demanded,
+       (SELECT coalesce(jsonb_agg(runs), '[]') FROM runs) AS runs
+FROM held;

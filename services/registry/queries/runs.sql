@@ -14,7 +14,8 @@ SELECT $1, user_id, client_url FROM registry.clients WHERE NOT paused ORDER BY u
 -- name: count_run_clients
 UPDATE registry.sync_runs AS r SET requested = n, finished_at = CASE WHEN n = 0 THEN now() END
 FROM (SELECT count(*) AS n FROM registry.sync_run_clients WHERE run_id = $1) AS t
-WHERE r.run_id = $1;
+WHERE r.run_id = $1
+RETURNING requested;
 
 -- name: demand_run_clients
 -- Their rows are locked already. The demand is of this moment and not of the transaction's begin: a pull that was
@@ -72,7 +73,8 @@ UPDATE registry.sync_runs AS r SET
     failed = r.failed + p.n,
     failed_by_reason = registry.counts_added(r.failed_by_reason, jsonb_build_object($2::text, p.n)),
     finished_at = CASE WHEN r.settled + p.n >= r.requested THEN now() END
-FROM locked AS p WHERE r.run_id = p.run_id;
+FROM locked AS p WHERE r.run_id = p.run_id
+RETURNING r.run_id, r.requested AS clients, r.failed, r.stored, r.finished_at IS NOT NULL AS finished;
 
 -- name: lock_waiting_clients
 -- The clients that a run waits for, in the order in which everybody locks them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Final
 
+import structlog
 from fastapi import APIRouter, Response
 from pydantic import ConfigDict, Field
 
@@ -18,6 +19,8 @@ _ANSWER: Final[dict[str, Any]] = {
     "content": {"application/json": {"schema": {"$ref": SCHEMAS.format(name=Claims.__name__)}}}
 }
 """For the document, since FastAPI knows no structs; the schema is added there."""
+
+log = structlog.get_logger()
 
 
 class ClaimRequest(ApiModel):
@@ -48,5 +51,7 @@ class ClaimRoutes:
     async def claim(self, body: ClaimRequest) -> Response:
         """Lease clients that are due to the caller; nobody else gets them until they are settled or the lease ends."""
         targets = await self._leases.claim_due(body.limit, ahead=timedelta(seconds=body.ahead_s))
+        for target in targets:
+            log.debug("pull_claimed", user_id=target.user_id, pull_id=target.pull_id)
         claims = Claims(targets=tuple(targets), key_fingerprint=self._key_fingerprint)
         return Response(encoded(claims), media_type="application/json")

@@ -179,6 +179,7 @@ class ClientRoutes:
         booked, others are answered 429: it begins later than they came, so nothing is missed.
         """
         nudged = await self._nudges.nudge(possible(user_id))
+        log.debug("client_nudged", user_id=user_id, due_in_s=nudged.due_in_s)
         tell(request, (nudged.quota,))
         self._dispatcher.wake(in_s=nudged.due_in_s)
         when = "now" if nudged.due_in_s == 0 else f"in {nudged.due_in_s:.1f} s"

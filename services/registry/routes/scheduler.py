@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
+import structlog
 from fastapi import APIRouter, Query
 from pydantic import Field
 
@@ -19,6 +20,8 @@ from shared.client_protocol import UtcDatetime
 
 _LARGEST: Final = 2**31 - 1
 """Numbers up to here are refused in the words that callers of the original know, others as no number of ours."""
+
+log = structlog.get_logger()
 
 
 class SchedulerStatus(Metrics):
@@ -81,11 +84,13 @@ class SchedulerRoutes:
     async def start(self) -> Said:
         """Let the timer pull. It holds for every puller, and after a restart."""
         await self._schedule.set_running(running=True)
+        log.info("scheduler_started")
         return Said(message="The scheduler is running.")
 
     async def stop(self) -> Said:
         """Stop the timer; pulls under way end, and sync on demand still works."""
         await self._schedule.set_running(running=False)
+        log.info("scheduler_stopped")
         return Said(message="The scheduler is stopped.")
 
     async def set_interval(
@@ -102,6 +107,7 @@ class SchedulerRoutes:
             message = f"The interval must be from {SHORTEST_INTERVAL_S} to {LONGEST_INTERVAL_S} seconds, not {wanted}."
             raise RefusedError(message)
         await self._schedule.set_interval(wanted)
+        log.info("interval_set", interval_s=wanted)
         return Said(message=f"Each client is pulled every {wanted} seconds.")
 
     async def cleanup_inactive(self) -> CleanedUp:

@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BeforeValidator, ConfigDict
+from pydantic import BeforeValidator, ConfigDict, Field
 
 from services.registry.access import Access, Scope
 from services.registry.api.models import ApiModel
@@ -47,6 +47,15 @@ class SyncRequest(ApiModel):
 
     since: Annotated[UtcDatetime | None, BeforeValidator(_iso_text)] = None
     """Only captures newer than this, by the clients' clocks."""
+
+
+class CompleteSyncRequest(ApiModel):
+    """The parameter `delete_unknown`, for who sends it as JSON."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"examples": [{}, {"delete_unknown": True}]})
+
+    delete_unknown: Annotated[bool, Field(strict=True)] = False
+    """Delete here what is stored and a client no longer has."""
 
 
 class SyncResult(ApiModel):
@@ -110,13 +119,16 @@ class SyncRoutes:
         self._dispatcher.wake()
         return _started(request, run_id, "The sync has started.")
 
-    async def sync_complete_state(self, request: Request, *, delete_unknown: DeleteUnknown = False) -> Started:
+    async def sync_complete_state(
+        self, request: Request, body: CompleteSyncRequest | None = None, *, delete_unknown: DeleteUnknown = False
+    ) -> Started:
         """Begin to compare everything that each client still has, acknowledged or not, with what is stored.
 
         What is missing here is stored. What is stored and the client does not have is only reported, unless
-        `delete_unknown` asks for its deletion. The run's clients tell what differed:
+        `delete_unknown` asks for its deletion, as a parameter or in the body. The run's clients tell what differed:
         `/runs/{run_id}/clients?outcome=differing`. There is one such run at a time. To delete takes the scope `admin`.
         """
+        delete_unknown = delete_unknown or (body is not None and body.delete_unknown)
         if delete_unknown:
             self._access.require_operator(bearer(request.headers.getlist("authorization")), Scope.ADMIN)
         run_id = await self._runs.start_complete(delete_unknown=delete_unknown)
