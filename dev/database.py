@@ -12,23 +12,26 @@ import asyncpg
 ROLES: Final = Path(__file__).parents[1] / "deploy" / "postgres" / "roles.sql"
 REGISTRY_ROLE: Final = "pullsync_registry"
 INGEST_ROLE: Final = "pullsync_ingest"
+MONITORING_ROLE: Final = "pullsync_monitoring"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """One database, as the superuser and as each service sees it."""
+    """One database, as the superuser, as each service, and as whoever monitors sees it."""
 
     admin_url: str
     registry_url: str
     ingest_url: str
+    monitoring_url: str
 
     @classmethod
     def on(cls, server_url: str, name: str, *, password: str) -> Database:
-        """The database `name` on the server of `server_url`; both service roles have that password."""
+        """The database `name` on the server of `server_url`; all roles but the superuser have that password."""
         return cls(
             admin_url=with_database(server_url, name),
             registry_url=_as_role(with_database(server_url, name), REGISTRY_ROLE, password),
             ingest_url=_as_role(with_database(server_url, name), INGEST_ROLE, password),
+            monitoring_url=_as_role(with_database(server_url, name), MONITORING_ROLE, password),
         )
 
 
@@ -44,7 +47,7 @@ async def create_database(server_url: str, name: str, *, password: str) -> Datab
     connection = await asyncpg.connect(database.admin_url)
     try:
         await connection.execute(ROLES.read_text(encoding="utf-8"))
-        for role in (REGISTRY_ROLE, INGEST_ROLE):
+        for role in (REGISTRY_ROLE, INGEST_ROLE, MONITORING_ROLE):
             statement = await connection.fetchval(
                 "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", role, password
             )

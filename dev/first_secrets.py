@@ -31,6 +31,9 @@ OWNERS: Final = {
     "front": 10_001,
     "postgres": 999,
     "rabbitmq": 999,
+    "prometheus": 65_534,
+    "postgres-exporter": 65_534,
+    "grafana": 472,
 }
 """As whom the containers run, by the images and docker-compose.tls.yml, so that root gives them what it makes."""
 _TOKEN_BYTES: Final = 32
@@ -54,10 +57,13 @@ _VALUES: Final[dict[str, tuple[Callable[[], str], tuple[str, ...]]]] = {
     "POSTGRES_PASSWORD": (_token, ("postgres",)),
     "REGISTRY_DATABASE_PASSWORD": (_token, ("postgres",)),
     "INGEST_DATABASE_PASSWORD": (_token, ("postgres",)),
+    "MONITORING_DATABASE_PASSWORD": (_token, ("postgres", "postgres-exporter")),
     "REGISTRY_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "PULLER_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "INGEST_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "MONITORING_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
+    "CLIENT_METRICS_TOKEN": (_token, ("client", "prometheus")),
+    "GRAFANA_PASSWORD": (_token, ("grafana",)),
 }
 """How each value is made, and in whose folders it is."""
 
@@ -75,7 +81,7 @@ _TAKEN: Final = {
 
 _CA: Final = "ca/ca.crt"
 _CA_KEY: Final = "ca/ca.key"
-_TRUSTING: Final = ("registry", "puller", "ingest", "client")
+_TRUSTING: Final = ("registry", "puller", "ingest", "client", "postgres-exporter")
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -95,6 +101,7 @@ class SecretFolder:
             self._share(name, make, readers)
         for name, (form, other) in _TAKEN.items():
             self._keep(name, partial(self._made_of, name, form, other))
+        self._keep_metrics_token()
         self._keep_authority()
         for reader in _TRUSTING:
             self._keep(f"{reader}/ca.crt", lambda: f"{self._read(_CA)}\n")
@@ -117,6 +124,16 @@ class SecretFolder:
 
     def _made_of(self, name: str, form: str, other: str) -> str:
         return form.format(name.partition("/")[0], self._read(other).splitlines()[0]) + "\n"
+
+    def _keep_metrics_token(self) -> None:
+        """What Prometheus shows the registry: the first operator's token that lets look, and no more."""
+        lines = self._read("registry/OPERATOR_TOKENS").split()
+        token = next((line.partition(":")[2] for line in lines if line.startswith("read:")), None)
+        if token is None and not (self.root / "prometheus/METRICS_TOKEN").exists():
+            path = self.root / "registry/OPERATOR_TOKENS"
+            self.problems.append(f"{path} has no line read:<token>, which Prometheus needs: add one, and run it again")
+            return
+        self._keep("prometheus/METRICS_TOKEN", lambda: f"{token}\n")
 
     def _keep_authority(self) -> None:
         """The CA, made when there is none. Its key may be elsewhere, as long as nothing is to be signed."""
