@@ -97,7 +97,9 @@ def test_two_sets_have_nothing_in_common(root: Path, tmp_path: Path) -> None:
 def test_each_service_has_what_it_needs_and_no_more(root: Path) -> None:
     """What two have is the same."""
     found = contents(root)
-    by_service = {folder: {name.partition("/")[2] for name in found if name.startswith(f"{folder}/")} for folder in OWNERS}
+    by_service = {
+        folder: {name.partition("/")[2] for name in found if name.startswith(f"{folder}/")} for folder in OWNERS
+    }
     both = {"ca.crt", "RABBITMQ_URL", "PULL_TOKEN_KEYS"}
     assert by_service["registry"] == {
         *both,
