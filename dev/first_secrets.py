@@ -62,7 +62,7 @@ _VALUES: Final[dict[str, tuple[Callable[[], str], tuple[str, ...]]]] = {
     "PULLER_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "INGEST_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "MONITORING_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
-    "CLIENT_METRICS_TOKEN": (_token, ("client", "prometheus")),
+    "CLIENT_METRICS_TOKENS": (_token, ("client",)),
     "GRAFANA_PASSWORD": (_token, ("grafana",)),
 }
 """How each value is made, and in whose folders it is."""
@@ -76,6 +76,7 @@ _TAKEN: Final = {
     "puller/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/PULLER_RABBITMQ_PASSWORD"),
     "ingest/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/INGEST_RABBITMQ_PASSWORD"),
     "client/CLIENT_REGISTRATION_TOKEN": ("{1}", "registry/REGISTRATION_TOKENS"),
+    "prometheus/CLIENT_METRICS_TOKEN": ("{1}", "client/CLIENT_METRICS_TOKENS"),
 }
 """How a value is made of another one: its form, in which 0 is the service and 1 the first line of the other file."""
 

@@ -1,7 +1,7 @@
 """Installs packages of the system where they are missing, without a system service coming of it.
 
-They are the one thing that the local stack can't bring along (RabbitMQ, and Prometheus with promtool), so this is the only
-place that changes the machine.
+They are the one thing that the local stack can't bring along (RabbitMQ, and Prometheus with promtool), so this is the
+only place that changes the machine.
 """
 
 import os
@@ -21,9 +21,9 @@ from dev.servers.rabbitmq_program import find_scripts
 _POLICY: Final = Path("/usr/sbin/policy-rc.d")
 _MARK: Final = "temporary, by PullSync"
 
-# $1 the policy, $2 the mark, $3 the package. Puts the policy back that was there, after a failure too, and disables what it
-# newly enabled; Erlang's port mapper comes with units of its own. Killed on its way it leaves its own policy, which says
-# what it found: the next run ends what that one began, whatever it installs itself.
+# $1 the policy, $2 the mark, $3 the package. Puts the policy back that was there, after a failure too, and disables
+# what it newly enabled; Erlang's port mapper comes with units of its own. Killed on its way it leaves its own policy,
+# which says what it found: the next run ends what that one began, whatever it installs itself.
 _APT: Final = """
 set -u
 policy=$1
@@ -78,11 +78,14 @@ class Machine:
 
 @dataclass(frozen=True)
 class Package:
-    """What is installed: how people call it, its package's name by package manager, and how it is found once it is there."""
+    """What is installed."""
 
     title: str
+    """How people call it."""
     names: Mapping[str, str]
+    """By package manager."""
     website: str
+    """What to do where there is none of these."""
     find: Callable[[], Path]
     """Where it is; raises DevError when it is missing."""
 

@@ -1,4 +1,6 @@
-"""A private Prometheus, run from the system's `prometheus`, for the local stack and the tests. In its data directory lie
+"""A private Prometheus, run from the system's `prometheus`, for the local stack and the tests.
+
+What lies in its data directory:
 
 prometheus.yml   what it is told to ask, written at each start
 data/            what it has collected
@@ -51,8 +53,8 @@ class PrometheusServer:
         """Starts it, and returns when it answers; nothing happens when it runs.
 
         Raises:
-            DevError: it is not installed, its data or its port are in use, or it did not come up; the detail is the end of
-                its log.
+            DevError: it is not installed, its data or its port are in use, or it did not come up; the detail is the end
+                of its log.
         """
         if self._process is not None and self._process.alive():
             return

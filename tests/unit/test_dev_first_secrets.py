@@ -81,7 +81,7 @@ def test_tokens_are_long_random_and_safe_in_urls(root: Path) -> None:
         values += (root / name).read_text().split()
     shared = root / "postgres-exporter" / "MONITORING_DATABASE_PASSWORD"
     values += [path.read_text().strip() for path in root.rglob("*_PASSWORD") if path != shared]
-    values += [(root / "client" / "CLIENT_METRICS_TOKEN").read_text().strip()]
+    values += [(root / "client" / "CLIENT_METRICS_TOKENS").read_text().strip()]
     assert len(set(values)) == len(values) == 6 + 10
     assert [value for value in values if not TOKEN.fullmatch(value)] == []
     assert not set(values) & set(SecretFolder(root / "other").root.glob("*"))
@@ -110,15 +110,16 @@ def test_each_service_has_what_it_needs_and_no_more(root: Path) -> None:
     }
     assert by_service["puller"] == {*both, "SERVICE_TOKENS"}
     assert by_service["ingest"] == {*both, "DATABASE_URL"}
-    assert by_service["client"] == {"ca.crt", "CLIENT_REGISTRATION_TOKEN", "CLIENT_METRICS_TOKEN"}
+    assert by_service["client"] == {"ca.crt", "CLIENT_REGISTRATION_TOKEN", "CLIENT_METRICS_TOKENS"}
     assert by_service["front"] == {"server.crt", "server.key"}
     assert by_service["prometheus"] == {"METRICS_TOKEN", "CLIENT_METRICS_TOKEN"}
     assert by_service["postgres-exporter"] == {"ca.crt", "MONITORING_DATABASE_PASSWORD"}
     assert by_service["grafana"] == {"GRAFANA_PASSWORD"}
-    shared = ("SERVICE_TOKENS", "PULL_TOKEN_KEYS", "ca.crt", "MONITORING_DATABASE_PASSWORD", "CLIENT_METRICS_TOKEN")
+    shared = ("SERVICE_TOKENS", "PULL_TOKEN_KEYS", "ca.crt", "MONITORING_DATABASE_PASSWORD")
     for name in shared:
         assert len({text for path, text in found.items() if path.endswith(f"/{name}")}) == 1
     assert found["client/CLIENT_REGISTRATION_TOKEN"] == found["registry/REGISTRATION_TOKENS"]
+    assert found["prometheus/CLIENT_METRICS_TOKEN"] == found["client/CLIENT_METRICS_TOKENS"]
     assert sum("PRIVATE KEY" in text for text in found.values()) == 4
 
 
