@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import quote
+from typing import Final
 
 import aio_pika
 import pytest
 
 from dev.broker import create_broker
-from dev.local_http import open_local
 from dev.monitoring import address, configuration
 from dev.servers.errors import DevError
 from dev.servers.install import ensure_prometheus, ensure_rabbitmq_server
 from dev.servers.prometheus import PrometheusServer
 from dev.servers.rabbitmq import RabbitMQNode
 from shared.topology import BINDINGS, EXCHANGE, WORK_QUEUES
+from tests.asking_prometheus import asked, rules, true_in_time, values
 from tests.servers import MONITORING_PASSWORD, PASSWORD
 from tests.unit.exposed_metrics import RABBITMQ
-from tests.waiting import eventually
 
 JOBS: Final = ("rabbitmq", "rabbitmq-queues")
 
@@ -47,46 +43,26 @@ async def prometheus(node: RabbitMQNode, tmp_path: Path) -> AsyncIterator[Promet
         yield it
 
 
-def asked(prometheus: PrometheusServer, path: str) -> Any:
-    """What its API answers."""
-    with open_local(f"{prometheus.url}/api/v1/{path}", timeout_s=5) as answer:
-        return json.load(answer)["data"]
-
-
-async def true_in_time(check: Callable[[], bool]) -> None:
-    """Wait for what this says, which may block."""
-
-    async def holds() -> bool:
-        return await asyncio.to_thread(check)
-
-    await eventually(holds)
-
-
-def values(prometheus: PrometheusServer, expression: str) -> dict[str, float]:
-    """The value of each queue."""
-    found = asked(prometheus, f"query?query={quote(expression)}")["result"]
-    return {series["metric"].get("queue", ""): float(series["value"][1]) for series in found}
-
-
 async def test_prometheus_has_what_rules_and_dashboard_ask_of_rabbitmq(prometheus: PrometheusServer) -> None:
     """Each metric, and each queue by itself."""
-    await true_in_time(lambda: len(values(prometheus, "rabbitmq_detailed_queue_messages_bytes")) >= len(BINDINGS))
+    await true_in_time(lambda: values(prometheus, "up == 1", "job") == dict.fromkeys(JOBS, 1))
+    await true_in_time(
+        lambda: len(values(prometheus, "rabbitmq_detailed_queue_messages_bytes", "queue")) >= len(BINDINGS)
+    )
     names = set(asked(prometheus, "label/__name__/values"))
     assert RABBITMQ - names == set()
     assert not any(name.startswith("erlang_") for name in names)
     for metric in ("messages", "messages_ready", "messages_unacked", "messages_bytes", "consumers"):
-        assert set(values(prometheus, f"rabbitmq_detailed_queue_{metric}")) == {queue.name for _, queue in BINDINGS}
+        assert set(values(prometheus, f"rabbitmq_detailed_queue_{metric}", "queue")) == {
+            queue.name for _, queue in BINDINGS
+        }
 
 
 async def test_prometheus_evaluates_the_rules(prometheus: PrometheusServer) -> None:
     """Each without an error; those of services that do not run are raised in time, those of RabbitMQ are not."""
-
-    def rules() -> dict[str, dict[str, Any]]:
-        return {rule["name"]: rule for group in asked(prometheus, "rules")["groups"] for rule in group["rules"]}
-
-    await true_in_time(lambda: all(rule["health"] == "ok" for rule in rules().values()))
-    await true_in_time(lambda: rules()["ServiceDown"]["state"] == "pending")
-    found = rules()
+    await true_in_time(lambda: all(rule["health"] == "ok" for rule in rules(prometheus).values()))
+    await true_in_time(lambda: rules(prometheus)["ServiceDown"]["state"] == "pending")
+    found = rules(prometheus)
     assert {alert["labels"]["job"] for alert in found["ServiceDown"]["alerts"]} == {"registry", "puller", "ingest"}
     for name in ("BrokerNotReady", "RabbitMQAlarm", "TargetDown", "DeadLettersPresent", "QueueNearlyFull"):
         assert found[name]["state"] == "inactive"
@@ -99,7 +75,9 @@ async def test_a_message_that_nobody_consumes_is_seen(prometheus: PrometheusServ
         channel = await connection.channel()
         exchange = await channel.get_exchange(EXCHANGE.name)
         await exchange.publish(aio_pika.Message(b"{}"), routing_key=queue.routing())
-    await true_in_time(lambda: values(prometheus, "rabbitmq_detailed_queue_messages_ready > 0") == {queue.name: 1})
+    await true_in_time(
+        lambda: values(prometheus, "rabbitmq_detailed_queue_messages_ready > 0", "queue") == {queue.name: 1}
+    )
     await true_in_time(
         lambda: (
             [alert["labels"] for alert in asked(prometheus, "alerts")["alerts"] if "queue" in alert["labels"]]
@@ -119,7 +97,7 @@ async def test_a_prometheus_does_not_share_its_data(prometheus: PrometheusServer
 
 async def test_a_prometheus_can_be_started_again(prometheus: PrometheusServer) -> None:
     """On the same port, with what it had collected."""
-    await true_in_time(lambda: bool(values(prometheus, "up")))
+    await true_in_time(lambda: bool(values(prometheus, "up", "queue")))
     prometheus.stop()
     with pytest.raises(OSError, match="refused"):
         asked(prometheus, "rules")

@@ -194,6 +194,14 @@ def test_the_local_prometheus_has_the_same_rules_and_jobs(tmp_path: Path) -> Non
     assert queues == {**JOBS["rabbitmq-queues"], "static_configs": [{"targets": ["127.0.0.1:2"]}]}
 
 
+def test_a_local_prometheus_may_show_tokens(tmp_path: Path) -> None:
+    """From the files of the same names, in another folder; only to those who get one at all."""
+    text = monitoring.configuration({"registry": ["127.0.0.1:1"], "puller": ["127.0.0.1:2"]}, tokens=tmp_path)
+    registry, puller = yaml.safe_load(text)["scrape_configs"]
+    assert registry["authorization"] == {"credentials_file": str(tmp_path / "registry-token")}
+    assert "authorization" not in puller
+
+
 def test_a_job_that_there_is_not_is_refused() -> None:
     """Else a misspelt one would be asked by nobody."""
     with pytest.raises(KeyError):
