@@ -13,7 +13,6 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -101,7 +100,7 @@ class SecretFolder:
         for name, (make, readers) in _VALUES.items():
             self._share(name, make, readers)
         for name, (form, other) in _TAKEN.items():
-            self._keep(name, partial(self._made_of, name, form, other))
+            self._take(name, form, other)
         self._keep_metrics_token()
         self._keep_authority()
         for reader in _TRUSTING:
@@ -123,18 +122,29 @@ class SecretFolder:
         for path in paths:
             self._keep(path, lambda: f"{value}\n")
 
-    def _made_of(self, name: str, form: str, other: str) -> str:
-        return form.format(name.partition("/")[0], self._read(other).splitlines()[0]) + "\n"
+    def _take(self, name: str, form: str, other: str) -> None:
+        """A value that is made of another one, or one that is there and has it in it."""
+        values = self._read(other).split()
+        if not values:
+            self.problems.append(f"{self.root / other} is empty: {_ANEW}")
+            return
+        self._keep(name, lambda: form.format(name.partition("/")[0], values[0]) + "\n")
+        if not any(value in self._read(name) for value in values):
+            path, source = self.root / name, self.root / other
+            self.problems.append(f"{path} does not have what is in {source}: {_ANEW}")
 
     def _keep_metrics_token(self) -> None:
-        """What Prometheus shows the registry: the first operator's token that lets look, and no more."""
-        lines = self._read("registry/OPERATOR_TOKENS").split()
-        token = next((line.partition(":")[2] for line in lines if line.startswith("read:")), None)
-        if token is None and not (self.root / "prometheus/METRICS_TOKEN").exists():
-            path = self.root / "registry/OPERATOR_TOKENS"
-            self.problems.append(f"{path} has no line read:<token>, which Prometheus needs: add one, and run it again")
+        """What Prometheus shows the registry: an operator's token that lets look, and no more."""
+        name, operators = "prometheus/METRICS_TOKEN", "registry/OPERATOR_TOKENS"
+        lines = self._read(operators).replace(",", "\n").split()
+        tokens = [line.removeprefix("read:") for line in lines if line.startswith("read:")]
+        if not tokens:
+            told = f"{self.root / operators} has no line read:<token>, which Prometheus needs"
+            self.problems.append(f"{told}: add one, and run `make secrets` again")
             return
-        self._keep("prometheus/METRICS_TOKEN", lambda: f"{token}\n")
+        self._keep(name, lambda: f"{tokens[0]}\n")
+        if self._read(name) not in tokens:
+            self.problems.append(f"{self.root / name} is no token of {self.root / operators} with `read:`: {_ANEW}")
 
     def _keep_authority(self) -> None:
         """The CA, made when there is none. Its key may be elsewhere, as long as nothing is to be signed."""

@@ -27,6 +27,7 @@ REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 \getenv monitoring_password MONITORING_DATABASE_PASSWORD
 BEGIN;
 ALTER ROLE pullsync_registry PASSWORD :'registry_password';
+ALTER ROLE pullsync_captures_reader PASSWORD :'registry_password';
 ALTER ROLE pullsync_ingest PASSWORD :'ingest_password';
 ALTER ROLE pullsync_monitoring PASSWORD :'monitoring_password';
 COMMIT;

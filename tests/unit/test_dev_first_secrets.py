@@ -143,6 +143,15 @@ def test_no_token_that_may_look_is_told(root: Path) -> None:
     assert not (root / "prometheus" / "METRICS_TOKEN").exists()
 
 
+def test_a_token_that_the_registry_does_not_take_is_told(root: Path) -> None:
+    """One that an operator has replaced, or one that may do more."""
+    admin = (root / "registry" / "OPERATOR_TOKENS").read_text().split()[-1].removeprefix("admin:")
+    (root / "prometheus" / "METRICS_TOKEN").write_text(f"{admin}\n")
+    [problem] = again(root).problems
+    assert "prometheus/METRICS_TOKEN is no token of " in problem
+    assert problem.endswith("remove it, and run `make secrets` again")
+
+
 @pytest.mark.parametrize("settings", [RegistrySettings, PullerSettings, IngestSettings])
 def test_services_take_them(
     settings: type[ServiceSettings], root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
@@ -214,6 +223,26 @@ def test_values_that_differ_are_told(root: Path) -> None:
     folder = again(root)
     assert folder.problems == ["SERVICE_TOKENS differs between registry and puller: copy the right one to the others"]
     assert (root / "puller" / "SERVICE_TOKENS").read_text() == "another\n"
+
+
+def test_a_password_that_one_side_lacks_is_told(root: Path) -> None:
+    """As when one half of a pair was removed, and made anew."""
+    (root / "rabbitmq" / "PULLER_RABBITMQ_PASSWORD").unlink()
+    folder = again(root)
+    assert [path.name for path in folder.made] == ["PULLER_RABBITMQ_PASSWORD"]
+    [problem] = folder.problems
+    assert str(root / "puller" / "RABBITMQ_URL") in problem
+    (root / "puller" / "RABBITMQ_URL").unlink()
+    assert again(root).problems == []
+
+
+def test_an_empty_file_is_told(root: Path) -> None:
+    """What would be made of it can't be."""
+    (root / "registry" / "REGISTRATION_TOKENS").write_text("\n")
+    (root / "client" / "CLIENT_REGISTRATION_TOKEN").unlink()
+    [problem] = again(root).problems
+    assert str(root / "registry" / "REGISTRATION_TOKENS") in problem
+    assert "is empty" in problem
 
 
 def test_a_certificate_that_is_of_no_use_is_told(root: Path) -> None:
