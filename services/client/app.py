@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 import httpx
 from fastapi import FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from services.client.background import repeating
 from services.client.database import Database
 from services.client.errors import install_error_handlers
 from services.client.legacy_import import import_once
+from services.client.metrics import ClientMetrics, MetricsAccess, MetricsRoutes
 from services.client.nudge import Nudger, nudge_url
 from services.client.pull_access import PullAccess
 from services.client.registration import Registrar
@@ -25,6 +25,8 @@ from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
 from shared import tls
 from shared.client_protocol import Registration
+from shared.http_metrics import Cors, CountRequests, RequestMetrics
+from shared.metrics import Metrics
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ def build_app(settings: ClientSettings) -> FastAPI:
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
     captured = asyncio.Event()
     pull_access = PullAccess(store=store)
+    metrics, client_metrics = Metrics(service="client"), ClientMetrics(store=store)
+    metrics.add_source(client_metrics.read)
     retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
 
     @asynccontextmanager
@@ -57,13 +61,12 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await import_once(store=store, path=settings.client_import_file)
             await pull_access.load()
             await stack.enter_async_context(repeating("retention", retention.step))
-            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access))
+            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, client_metrics))
             yield
 
     app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
-    app.add_middleware(
-        CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
-    )
+    app.add_middleware(Cors, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"])
+    app.add_middleware(CountRequests, requests=RequestMetrics(metrics))
     install_error_handlers(app)
     routes = ClientRoutes(
         store=store,
@@ -74,12 +77,14 @@ def build_app(settings: ClientSettings) -> FastAPI:
         pull_access=pull_access,
     )
     app.include_router(routes.router())
+    access = MetricsAccess(tokens=settings.client_metrics_tokens, pull_access=pull_access)
+    app.include_router(MetricsRoutes(metrics=metrics, access=access).router())
     return app
 
 
 @asynccontextmanager
 async def _talking_to_registry(
-    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess
+    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess, metrics: ClientMetrics
 ) -> AsyncIterator[None]:
     limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
@@ -89,6 +94,7 @@ async def _talking_to_registry(
         await stack.enter_async_context(http)
         registrar = _registrar(settings, http, pull_access)
         pull_access.on_refused = registrar.doubt_token
+        metrics.is_registered = registrar.registered.is_set
         await stack.enter_async_context(repeating("registration", registrar.step, woken=registrar.woken))
         if settings.client_nudge:
             nudger = Nudger(

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from services.registry.access import Access, require_guard
 from services.registry.api.answers import NoMarkup
@@ -26,6 +25,7 @@ from services.registry.consumers import SettledPulls
 from services.registry.dead_letters.letters import DeadLetters
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases, LeaseTimes
+from services.registry.metrics import RegistryGauges, SettlementMetrics
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
 from services.registry.quarantine import Quarantine
@@ -39,7 +39,7 @@ from services.registry.routes.runs import RunRoutes
 from services.registry.routes.scheduler import SchedulerRoutes
 from services.registry.routes.status import StatusRoutes
 from services.registry.routes.sync import SyncRoutes
-from services.registry.routes.system import VERSION, SystemRoutes
+from services.registry.routes.system import SystemRoutes
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
@@ -47,13 +47,19 @@ from services.registry.statistics import Statistics
 from shared.broker import Publisher, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
+from shared.database_metrics import watch_database
 from shared.health import Health
+from shared.http_metrics import Cors, CountRequests, RequestMetrics
+from shared.message_metrics import MessageMetrics
+from shared.messages import PullRequested, ReplayQuarantined
+from shared.metrics import Metrics
 from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.patience import patiently
 from shared.sql import load_queries
 from shared.tasks import running
 from shared.topology import PULL_SETTLED, WORK_QUEUES
+from shared.version import VERSION
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "registry"
@@ -72,6 +78,7 @@ class _Servers:
     broker: ServiceBroker
     connection: BrokerConnection
     http: ClientHttp
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,7 +98,8 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     """
     servers = _servers(settings)
     work = _work(settings, servers)
-    SettledPulls(leases=work.leases, dispatcher=work.dispatcher).subscribe(servers.broker)
+    settlements = SettlementMetrics(servers.metrics)
+    SettledPulls(leases=work.leases, dispatcher=work.dispatcher, observer=settlements).subscribe(servers.broker)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -119,11 +127,11 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     for router in _routers(settings, servers, work, access=access, clients=clients):
         app.include_router(router, dependencies=[Depends(guard.check)])
     app.add_middleware(NoMarkup)
-    _limit(app, settings)
+    _limit(app, settings, servers.metrics)
     return describe(app)
 
 
-def _limit(app: FastAPI, settings: RegistrySettings) -> None:
+def _limit(app: FastAPI, settings: RegistrySettings, metrics: Metrics) -> None:
     """What stands before the routes; the last that is added meets a request first."""
     registrations = RateLimiter(name="registrations", rates=rates_of(settings.registry_limit_registrations))
     syncs = RateLimiter(name="syncs", rates=rates_of(settings.registry_limit_syncs))
@@ -131,28 +139,33 @@ def _limit(app: FastAPI, settings: RegistrySettings) -> None:
     app.add_middleware(RateLimits, limiters=limiters)
     if settings.registry_cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.registry_cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
             allow_headers=("authorization", "content-type", "if-none-match", "last-event-id"),
             expose_headers=("etag", "link", "ratelimit", "ratelimit-policy", "retry-after"),
         )
+    app.add_middleware(CountRequests, requests=RequestMetrics(metrics), literal_paths=limiters)
 
 
 def _servers(settings: RegistrySettings) -> _Servers:
-    ca_file = settings.tls_ca_file
-    broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file)
+    ca_file, metrics = settings.tls_ca_file, Metrics(service="registry")
+    messages = MessageMetrics(metrics, published=(PullRequested, ReplayQuarantined), consumed=(PULL_SETTLED,))
+    broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file, observer=messages)
+    connection = BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare)
+    messages.watch(metrics, holding=broker.holding, ready=connection.ready)
     return _Servers(
         pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE, ca_file=ca_file),
         queries=load_queries("services.registry"),
         broker=broker,
-        connection=BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare),
+        connection=connection,
         http=ClientHttp(
             policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
             timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
             body_limit_bytes=_HEALTH_BYTES,
             ca_file=settings.pull_sync_ca_file,
         ),
+        metrics=metrics,
     )
 
 
@@ -208,7 +221,9 @@ def _routers(
     yield RankingRoutes(captures=captures).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
-    yield SystemRoutes(statistics=statistics, captures=captures, health=health).router()
+    gauges = RegistryGauges(statistics=statistics, schedule=schedule, runs=runs, captures=captures)
+    watch_database(servers.metrics, pool, read=gauges.read)
+    yield SystemRoutes(statistics=statistics, captures=captures, health=health, metrics=servers.metrics).router()
 
 
 def _lease_times(settings: RegistrySettings) -> LeaseTimes:

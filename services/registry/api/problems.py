@@ -13,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from typing import Annotated, Final
 
-import asyncpg
 import structlog
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -24,6 +23,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.registry.captures import SCHEMA_MISSING
 from services.registry.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -48,13 +48,6 @@ URN: Final = "urn:pullsync:problem:"
 BODY_BYTES: Final = 256 * 1024
 """The largest request of ours, a thousand numbers to replay, has 20 KiB."""
 BODY_S: Final = 10.0
-
-_SCHEMA_MISSING: Final = (
-    asyncpg.UndefinedTableError,
-    asyncpg.UndefinedColumnError,
-    asyncpg.InvalidSchemaNameError,
-)
-"""Ingest has not started yet, or is still to be upgraded."""
 
 _TELL_EVERY_S: Final = 30.0
 """Between two lines about the same outage, which each request meets."""
@@ -129,7 +122,7 @@ def install_error_handlers(app: FastAPI) -> None:
     """
     app.add_middleware(BodyLimit)
     handle = partial(_handle, Seldom(every_s=_TELL_EVERY_S))
-    for kind in (RegistryError, RequestValidationError, HTTPException, *_SCHEMA_MISSING, *TRANSIENT, Exception):
+    for kind in (RegistryError, RequestValidationError, HTTPException, *SCHEMA_MISSING, *TRANSIENT, Exception):
         app.add_exception_handler(kind, handle)
 
 
@@ -164,7 +157,7 @@ def _translated(error: Exception) -> RegistryError:
             return _of_validation(error)
         case HTTPException():
             return _of_http(error)
-        case _ if isinstance(error, _SCHEMA_MISSING):
+        case _ if isinstance(error, SCHEMA_MISSING):
             return CapturesNotReadyError()
         case _ if isinstance(error, TRANSIENT):
             return DatabaseAwayError()
