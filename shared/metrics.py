@@ -105,7 +105,7 @@ class Metrics:
 class ManyHistogram(Collector):
     """A histogram for tens of thousands of values a second: many are observed at once, at a fraction of the cost.
 
-    (The library's own takes a microsecond for each, see `docs/metrics.md`.)
+    (The library's own takes a microsecond for each, which all captures together would feel: see docs/metrics.md.)
     """
 
     def __init__(self, name: str, documentation: str, *, buckets: Sequence[float], registry: CollectorRegistry) -> None:
