@@ -22,10 +22,11 @@ Read = Callable[[], Awaitable[Iterable[Metric]]]
 log = structlog.get_logger()
 
 
-def watch_database(metrics: Metrics, pool: asyncpg.Pool, *, read: Read | None = None) -> None:
-    """Tell at each scrape how the pool is used, whether Postgres answers, and what `read` finds there.
+def watch_database(metrics: Metrics, *pools: asyncpg.Pool, read: Read | None = None) -> None:
+    """Tell at each scrape how these pools are used, whether Postgres answers, and what `read` finds there.
 
-    When it does not answer in time, what `read` would have found is absent from that scrape, and the rest is there.
+    When it does not answer in time, what `read` would have found is absent from that scrape, and the rest is there. By
+    default the first pool asks whether it answers.
     """
     connections = Gauge(
         "pullsync_database_connections",
@@ -33,14 +34,14 @@ def watch_database(metrics: Metrics, pool: asyncpg.Pool, *, read: Read | None = 
         ["state"],
         registry=metrics.registry,
     )
-    connections.labels("used").set_function(lambda: pool.get_size() - pool.get_idle_size())
-    connections.labels("idle").set_function(pool.get_idle_size)
+    connections.labels("used").set_function(lambda: sum(pool.get_size() - pool.get_idle_size() for pool in pools))
+    connections.labels("idle").set_function(lambda: sum(pool.get_idle_size() for pool in pools))
     Gauge(
         "pullsync_database_connections_max",
         "Connections to PostgreSQL that this service may have open.",
         registry=metrics.registry,
-    ).set_function(pool.get_max_size)
-    metrics.add_source(_Reading(pool, read).ask)
+    ).set(sum(pool.get_max_size() for pool in pools))
+    metrics.add_source(_Reading(pools[0], read).ask)
 
 
 class _Reading:

@@ -93,5 +93,4 @@ def build_app(settings: IngestSettings) -> Starlette:
 
 
 def _client_api(settings: IngestSettings, http: ClientHttp) -> ClientApi:
-    keys = settings.pull_token_keys
-    return ClientApi(http=http, derived_tokens=DerivedTokens(keys) if keys else None)
+    return ClientApi(http=http, derived_tokens=DerivedTokens.by(settings.pull_token_keys))

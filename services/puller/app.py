@@ -54,7 +54,7 @@ def build_app(settings: PullerSettings) -> Starlette:
         verify=tls.trusting(settings.tls_ca_file),
         headers=authorization(next(iter(settings.service_tokens), None)),
     )
-    derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+    derived_tokens = DerivedTokens.by(settings.pull_token_keys)
     puller = Puller(
         client_api=ClientApi(http=client_http, derived_tokens=derived_tokens, observer=observer),
         batches=BatchPublisher(publisher=publisher, observer=observer),
@@ -62,12 +62,12 @@ def build_app(settings: PullerSettings) -> Starlette:
         observer=observer,
     )
     pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency, observer=observer)
-    timer = Timer(
-        registry=RegistryApi(http=registry_http, backend_url=settings.backend_url),
-        pulls=pulls,
-        can_hand_over=connection.ready,
-        observer=observer,
+    registry = RegistryApi(
+        http=registry_http,
+        backend_url=settings.backend_url,
+        key_fingerprint=derived_tokens.fingerprint if derived_tokens else None,
     )
+    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready, observer=observer)
     RequestedPulls(pulls=pulls).subscribe(broker)
 
     @asynccontextmanager
@@ -82,7 +82,7 @@ def build_app(settings: PullerSettings) -> Starlette:
 
     observer.watch(pulls, limit=settings.pull_sync_concurrency)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
-    health = Health(checks={"broker": connection.ready})
+    health = Health(checks={"broker": connection.ready, "registry": registry.accepts_us})
     return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
 
 

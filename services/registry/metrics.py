@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections import Counter as Tally
 from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final
 
+import asyncpg
 from prometheus_client import Counter
 from prometheus_client.core import Metric
 
@@ -18,6 +20,8 @@ from services.registry.schedule import Schedule
 from services.registry.statistics import ClientTotals, Statistics
 from shared.messages import Outcome, PullOutcome, Reason
 from shared.metrics import Metrics, gauge, gauges
+
+_NOT_ALLOWED: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InsufficientPrivilegeError)
 
 
 class SettlementMetrics(SettlementObserver):
@@ -53,7 +57,7 @@ class RegistryGauges:
         self._captures = captures
 
     async def read(self) -> list[Metric]:
-        """As it is now; one statement after the other, so that a scrape takes one connection.
+        """As it is now; one statement after the other, so that a scrape takes one connection at a time.
 
         Raises:
             asyncpg.PostgresError, OSError: Postgres is away.
@@ -67,10 +71,10 @@ class RegistryGauges:
         return found
 
     async def _of_captures(self) -> AsyncIterator[Metric]:
-        """Nothing before ingest has made its tables."""
+        """Nothing before ingest has made its tables, and nothing where the registry may not read what is published."""
         try:
             totals = await self._captures.totals()
-        except SCHEMA_MISSING:
+        except (*SCHEMA_MISSING, *_NOT_ALLOWED):
             return
         yield gauge("pullsync_quarantined_items", "Items in quarantine.", totals.quarantined)
 
