@@ -64,6 +64,8 @@ SECTIONS: Final = {
     "Ingest": ("ingest",),
     "Client": ("client",),
 }
+MONITORING: Final = ("one-of-monitoring", "two-of-monitoring")
+"""Tokens for a client's metrics, while one takes the place of the other."""
 
 Shape = tuple[str, frozenset[str]]
 """Type and labels."""
@@ -438,18 +440,18 @@ async def test_what_a_caller_sends_makes_no_new_series(database: Database, broke
 
 async def test_metrics_of_the_registry_take_a_reader(database: Database, broker_url: str) -> None:
     """Where tokens are set; they are limited by nothing else, and no page of a named origin reads them."""
-    read = "r" * 16
+    read, service_token = "of-a-reading-operator", "of-a-puller-or-two"
     guarded = {
         "operator_tokens": f"read:{read}",
-        "service_tokens": "s" * 16,
-        "pull_token_keys": "k" * 32,
+        "service_tokens": service_token,
+        "pull_token_keys": "a-key-of-which-clients-tokens-are-made",
         "registry_cors_origins": "https://dashboard.example",
         "registry_limit_syncs": "1/minute",
         "registry_limit_registrations": "1/minute",
     }
     async with running(registry(database, broker_url, **guarded)) as service:
         assert (await service.http.get("/metrics")).status_code == 401
-        assert (await service.http.get("/metrics", headers=authorization("s" * 16))).status_code == 401
+        assert (await service.http.get("/metrics", headers=authorization(service_token))).status_code == 401
         origin = {"origin": "https://dashboard.example"}
         for _ in range(5):
             answer = await service.http.get("/metrics", headers={**authorization(read), **origin})
@@ -573,7 +575,7 @@ async def test_the_client_tells_of_its_captures(tmp_path: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("tokens", ["", f"{'m' * 16},{'n' * 16}"], ids=["without", "with"])
+@pytest.mark.parametrize("tokens", ["", ",".join(MONITORING)], ids=["without", "with"])
 @pytest.mark.parametrize("is_open", [True, False], ids=["open", "closed"])
 async def test_who_may_read_the_metrics_of_a_client(tmp_path: Path, tokens: str, is_open: bool) -> None:  # noqa: FBT001 - a column
     """Whoever may pull; with tokens of its own, whoever has one, and nobody else."""
@@ -600,15 +602,15 @@ async def test_who_may_read_the_metrics_of_a_client(tmp_path: Path, tokens: str,
             None: not tokens and is_open,
             pull: not tokens,
             "pull_" + "y" * 43: not tokens and is_open,
-            "m" * 16: bool(tokens) or is_open,
-            "n" * 16: bool(tokens) or is_open,
-            "o" * 16: not tokens and is_open,
+            MONITORING[0]: bool(tokens) or is_open,
+            MONITORING[1]: bool(tokens) or is_open,
+            "another-of-monitoring": not tokens and is_open,
         }
         assert {token: await status(token) == 200 for token in expected} == expected
-        refused = await http.get("/metrics", headers=authorization("o" * 15))
+        refused = await http.get("/metrics", headers=authorization("another-of-monitoring"))
         if refused.status_code != 200:
             assert refused.status_code == 401
             assert refused.headers["www-authenticate"] == "Bearer"
             assert list(refused.json()) == ["error"]
         if tokens and not is_open:
-            assert await status("m" * 16, "/api/client/sync-data") == 401
+            assert await status(MONITORING[0], "/api/client/sync-data") == 401
