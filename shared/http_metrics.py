@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -14,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from shared.metrics import METRICS_PATH, Metrics
 
 UNKNOWN: Final = "unknown"
-"""Of all requests that no operation takes: paths and methods are whatever a caller likes."""
+"""Of all requests that no operation takes, or that are refused before: a path is whatever its caller likes."""
 OTHER: Final = "other"
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
@@ -53,11 +52,9 @@ class CountRequests:
     What the HTTP reader refuses (`shared.bounded_http`) is no request yet, and is not counted.
     """
 
-    def __init__(self, app: ASGIApp, *, requests: RequestMetrics, literal_paths: Collection[str] = ()) -> None:
-        """`literal_paths` are those of routes that may be refused before they are found."""
+    def __init__(self, app: ASGIApp, *, requests: RequestMetrics) -> None:
         self._app = app
         self._counted = requests
-        self._literal_paths = frozenset(literal_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
@@ -72,15 +69,16 @@ class CountRequests:
             raise
         finally:
             if answer.status is not None:
-                route = self._route(scope)
+                route = _route(scope)
                 self._counted.answered(scope["method"], route, status=answer.status, seconds=answer.seconds)
 
-    def _route(self, scope: Scope) -> str:
-        """The template of the route that took it."""
-        route = scope.get("route")
-        if route is not None:
-            return str(route.path_format) if scope["method"] in (route.methods or ()) else UNKNOWN
-        return scope["path"] if scope["path"] in self._literal_paths else UNKNOWN
+
+def _route(scope: Scope) -> str:
+    """The template of the route that took it, if one did."""
+    route = scope.get("route")
+    if route is None or scope["method"] not in (route.methods or ()):
+        return UNKNOWN
+    return str(route.path_format)
 
 
 class _Answer:

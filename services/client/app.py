@@ -9,13 +9,15 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import httpx
 from fastapi import FastAPI
+from httpx import codes
 
 from services.client.background import repeating
 from services.client.database import Database
-from services.client.errors import install_error_handlers
+from services.client.errors import install_error_handlers, refusal
 from services.client.legacy_import import import_once
 from services.client.metrics import ClientMetrics, MetricsAccess, MetricsRoutes
 from services.client.nudge import Nudger, nudge_url
@@ -28,6 +30,7 @@ from shared import tls
 from shared.client_protocol import Registration
 from shared.http_metrics import Cors, CountRequests, RequestMetrics
 from shared.metrics import Metrics
+from shared.same_origin import SameOrigin
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
@@ -39,6 +42,15 @@ _REGISTRY_TIMEOUT_S: Final = 30.0
 """The registry calls back before it answers a registration, and may wait for that."""
 _KEEP_CONNECTION_S: Final = 4.0
 """Less than the 5 s after which the registry's server closes an idle connection: a nudge must not meet that moment."""
+
+_FOREIGN_PAGE: Final = (
+    "Web pages of other origins may not call this client: name the page's origin in CLIENT_CORS_ORIGINS, such as "
+    "http://localhost:8100."
+)
+_FOREIGN_HOST: Final = (
+    "This client answers to localhost, to IP addresses, and to the names in CLIENT_URL and CLIENT_HOSTS only: add the "
+    "name that is called to CLIENT_HOSTS."
+)
 
 
 def build_app(settings: ClientSettings) -> FastAPI:
@@ -70,8 +82,9 @@ def build_app(settings: ClientSettings) -> FastAPI:
             )
             yield
 
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
-    app.add_middleware(Cors, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"])
+    # FastAPI's own pages would run the scripts of others on the origin that may read all captures.
+    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    _admit_pages(app, settings)
     app.add_middleware(CountRequests, requests=RequestMetrics(metrics))
     install_error_handlers(app)
     routes = ClientRoutes(
@@ -87,6 +100,21 @@ def build_app(settings: ClientSettings) -> FastAPI:
     access = MetricsAccess(tokens=settings.client_metrics_tokens, pull_access=pull_access)
     app.include_router(MetricsRoutes(metrics=metrics, access=access).router())
     return app
+
+
+def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
+    """Its own, and those that are named; the last that is added meets a request first."""
+    if settings.client_cors_origins:
+        app.add_middleware(Cors, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"])
+    own_host = urlsplit(settings.public_url).hostname or ""
+    app.add_middleware(
+        SameOrigin,
+        origins=settings.client_cors_origins,
+        hosts=(own_host, *settings.client_hosts),
+        guarded="/api/",
+        foreign_page=lambda: refusal(codes.FORBIDDEN, _FOREIGN_PAGE),
+        foreign_host=lambda: refusal(codes.MISDIRECTED_REQUEST, _FOREIGN_HOST),
+    )
 
 
 @asynccontextmanager

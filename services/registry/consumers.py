@@ -9,6 +9,7 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases
+from services.registry.pulls import Pulls
 from shared.broker import decoder
 from shared.messages import PullOutcome, PullSettled
 from shared.topology import EXCHANGE, PULL_SETTLED
@@ -26,8 +27,11 @@ class SettlementObserver:
 class SettledPulls:
     """Ends the leases, and has the next page of a client asked for at once."""
 
-    def __init__(self, *, leases: Leases, dispatcher: Dispatcher, observer: SettlementObserver | None = None) -> None:
+    def __init__(
+        self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher, observer: SettlementObserver | None = None
+    ) -> None:
         self._leases = leases
+        self._pulls = pulls
         self._dispatcher = dispatcher
         self._observer = observer or SettlementObserver()
 
@@ -45,4 +49,5 @@ class SettledPulls:
         """Settle every outcome; repeating it changes nothing."""
         if await self._leases.settle(message.outcomes):
             self._dispatcher.wake()
+        await self._pulls.acknowledged(message.acknowledged)
         self._observer.settled(message.outcomes)

@@ -129,7 +129,10 @@ class Service:
 async def running(app: Any, *, ready: bool = True) -> AsyncIterator[Service]:
     """The service with its lifespan, when it is ready."""
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://s") as http:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
         if ready:
 
             async def is_ready() -> bool:
