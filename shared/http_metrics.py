@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 from typing import Final
 
 from prometheus_client import Counter, Histogram
@@ -52,9 +53,11 @@ class CountRequests:
     What the HTTP reader refuses (`shared.bounded_http`) is no request yet, and is not counted.
     """
 
-    def __init__(self, app: ASGIApp, *, requests: RequestMetrics) -> None:
+    def __init__(self, app: ASGIApp, *, requests: RequestMetrics, literal_paths: Collection[str] = ()) -> None:
+        """`literal_paths` are those of routes that may be refused before they are found."""
         self._app = app
         self._counted = requests
+        self._literal_paths = frozenset(literal_paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the request."""
@@ -69,16 +72,15 @@ class CountRequests:
             raise
         finally:
             if answer.status is not None:
-                route = _route(scope)
+                route = self._route(scope)
                 self._counted.answered(scope["method"], route, status=answer.status, seconds=answer.seconds)
 
-
-def _route(scope: Scope) -> str:
-    """The template of the route that took it, if one did."""
-    route = scope.get("route")
-    if route is None or scope["method"] not in (route.methods or ()):
-        return UNKNOWN
-    return str(route.path_format)
+    def _route(self, scope: Scope) -> str:
+        """The template of the route that took it."""
+        route = scope.get("route")
+        if route is not None:
+            return str(route.path_format) if scope["method"] in (route.methods or ()) else UNKNOWN
+        return scope["path"] if scope["path"] in self._literal_paths else UNKNOWN
 
 
 class _Answer:

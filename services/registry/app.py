@@ -18,7 +18,7 @@ from services.registry.api.docs_page import serve_docs
 from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import answer, install_error_handlers
-from services.registry.api.rate_limits import Limits, RateLimits
+from services.registry.api.rate_limits import REGISTRATION_PATH, SYNC_PATHS, Limits, RateLimits
 from services.registry.captures import Captures
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
@@ -145,7 +145,9 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         app.include_router(router, dependencies=[Depends(guard.check), Depends(limits.count_guarded)])
     serve_docs(app)
     _stand_before(app, settings, limits)
-    app.add_middleware(CountRequests, requests=RequestMetrics(servers.metrics))
+    app.add_middleware(
+        CountRequests, requests=RequestMetrics(servers.metrics), literal_paths=(REGISTRATION_PATH, *SYNC_PATHS)
+    )
     return describe(app)
 
 

@@ -393,19 +393,22 @@ async def test_requests_are_counted_by_the_template_of_their_route() -> None:
     assert sum(by_series(found, "pullsync_http_request_seconds_count").values()) == 106
 
 
-async def test_who_is_refused_before_the_route_is_found_is_unknown() -> None:
-    """Whatever he asked for."""
+async def test_who_is_refused_before_the_route_is_found_is_counted_by_his_path() -> None:
+    """If it is one that has no parameter, and is known."""
     metrics = Metrics(service="test")
 
     async def refuse(scope: Any, receive: Any, send: Any) -> None:
         await PlainTextResponse("no", 403)(scope, receive, send)
 
-    app = CountRequests(refuse, requests=RequestMetrics(metrics))
+    app = CountRequests(refuse, requests=RequestMetrics(metrics), literal_paths={"/limited"})
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://web") as http:
-        for path in ("/things/a", "/else"):
+        for path in ("/limited", "/limited/else", "/LIMITED"):
             await http.post(path)
     found = values((await scrape(Starlette(routes=[metrics.route()]))).text)
-    assert by_series(found, "pullsync_http_requests_total") == {'{method="POST",route="unknown",status="403"}': 2}
+    assert by_series(found, "pullsync_http_requests_total") == {
+        '{method="POST",route="/limited",status="403"}': 1,
+        '{method="POST",route="unknown",status="403"}': 2,
+    }
 
 
 async def test_an_event_stream_is_timed_to_its_begin(monkeypatch: pytest.MonkeyPatch) -> None:
