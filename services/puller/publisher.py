@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from services.puller.observer import PullObserver
 from shared.broker import Publisher
 from shared.coalescer import Coalescer, Limits
 from shared.messages import CaptureBatch, Pull
@@ -18,8 +19,9 @@ _PIECE_BYTES: Final = 4 * 1024
 class BatchPublisher:
     """`add` returns when RabbitMQ keeps the pull's captures."""
 
-    def __init__(self, *, publisher: Publisher) -> None:
+    def __init__(self, *, publisher: Publisher, observer: PullObserver | None = None) -> None:
         self._publisher = publisher
+        self._observer = observer or PullObserver()
         self._pulls = Coalescer(publish=self._publish, limits=_LIMITS)
 
     async def add(self, pull: Pull) -> None:
@@ -32,6 +34,7 @@ class BatchPublisher:
 
     async def _publish(self, pulls: Sequence[Pull]) -> None:
         await self._publisher.publish(CaptureBatch(pulls=tuple(pulls)), routing_key=CAPTURE_BATCHES.routing())
+        self._observer.batched(len(pulls), sum(len(pull.captures) for pull in pulls))
 
 
 def _weight(pull: Pull) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from faststream.rabbit import Channel, RabbitBroker
@@ -10,19 +11,29 @@ from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases
 from services.registry.pulls import Pulls
 from shared.broker import decoder
-from shared.messages import PullSettled
+from shared.messages import PullOutcome, PullSettled
 from shared.topology import EXCHANGE, PULL_SETTLED
 
 _MESSAGES_AT_ONCE: Final = 8
 
 
+class SettlementObserver:
+    """Is told of settled pulls, and does nothing by itself: metrics do. It must not raise."""
+
+    def settled(self, outcomes: Sequence[PullOutcome]) -> None:
+        """These ended; a message that comes again is told again."""
+
+
 class SettledPulls:
     """Ends the leases, and has the next page of a client asked for at once."""
 
-    def __init__(self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher, observer: SettlementObserver | None = None
+    ) -> None:
         self._leases = leases
         self._pulls = pulls
         self._dispatcher = dispatcher
+        self._observer = observer or SettlementObserver()
 
     def subscribe(self, broker: RabbitBroker) -> None:
         """Consume from the registry's queue."""
@@ -39,3 +50,4 @@ class SettledPulls:
         if await self._leases.settle(message.outcomes):
             self._dispatcher.wake()
         await self._pulls.acknowledged(message.acknowledged)
+        self._observer.settled(message.outcomes)

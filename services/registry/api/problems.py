@@ -25,6 +25,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from services.registry.captures import SCHEMA_MISSING
 from services.registry.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -51,14 +52,8 @@ BODY_BYTES: Final = 256 * 1024
 """The largest request of ours, a thousand numbers to replay, has 20 KiB."""
 BODY_S: Final = 10.0
 
-_SCHEMA_MISSING: Final = (
-    asyncpg.UndefinedTableError,
-    asyncpg.UndefinedColumnError,
-    asyncpg.InvalidSchemaNameError,
-)
-"""Ingest has not started yet, or is still to be upgraded."""
 _DATABASE: Final[Sequence[tuple[tuple[type[Exception], ...], type[RegistryError]]]] = (
-    (_SCHEMA_MISSING, CapturesNotReadyError),
+    (SCHEMA_MISSING, CapturesNotReadyError),
     ((asyncpg.InvalidAuthorizationSpecificationError,), DatabaseRefusesError),
     (TRANSIENT, DatabaseAwayError),
 )
