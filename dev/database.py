@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -23,7 +23,11 @@ class Database:
     admin_url: str
     registry_url: str
     ingest_url: str
-    monitoring_url: str
+
+    @property
+    def monitoring_url(self) -> str:
+        """As whoever monitors; all roles have one password here."""
+        return _as_role(self.registry_url, MONITORING_ROLE, unquote(urlsplit(self.registry_url).password or ""))
 
     @classmethod
     def on(cls, server_url: str, name: str, *, password: str) -> Database:
@@ -32,7 +36,6 @@ class Database:
             admin_url=with_database(server_url, name),
             registry_url=_as_role(with_database(server_url, name), REGISTRY_ROLE, password),
             ingest_url=_as_role(with_database(server_url, name), INGEST_ROLE, password),
-            monitoring_url=_as_role(with_database(server_url, name), MONITORING_ROLE, password),
         )
 
 
