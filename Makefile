@@ -6,7 +6,7 @@ ARGS ?=
 ROUNDS ?= 1
 SEED ?=
 SECONDS ?= 180
-export CLIENTS
+export CLIENTS MONITORING
 
 .PHONY: help install up demo test chaos fuzz attack bench secrets backup restore lint audit format docs lock clean
 
@@ -16,7 +16,7 @@ help: ## Show this help.
 install: ## Install everything into .venv (the other targets do so by themselves).
 	@sh dev/bootstrap.sh
 
-up: install ## Start everything, show a capture's way, stay until Ctrl-C. CLIENTS=n, REGISTRY_PORT, CLIENT_PORT, RABBITMQ_MANAGEMENT_PORT
+up: install ## Start everything, show a capture's way, stay until Ctrl-C. CLIENTS=n, MONITORING=1, REGISTRY_PORT, CLIENT_PORT, RABBITMQ_MANAGEMENT_PORT
 	@exec $(PYTHON_RUN) -m dev.up up
 
 demo: install ## The same, then stop; status 0 when all went well.

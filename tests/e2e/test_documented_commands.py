@@ -44,8 +44,8 @@ def by_document(*programs: str) -> dict[str, list[Command]]:
 
 
 def needs_docker(command: Command) -> bool:
-    """Whether it asks what only docker-compose.tls.yml has: the front."""
-    return "localhost:8443" in command.text
+    """Whether it asks what only docker compose has: the front, or Prometheus."""
+    return "localhost:8443" in command.text or "localhost:9090" in command.text
 
 
 LIVE: Final = by_document(*RUN)
@@ -130,13 +130,28 @@ def check_make(words: Sequence[str]) -> None:
 
 
 TAKES_VALUE: Final = ("-f", "--file", "--scale", "--since", "--profile", "--tail", "--env-file")
-SUBCOMMANDS: Final = ("up", "down", "restart", "logs", "exec", "run", "ps", "stop", "start", "build", "pull", "config")
+SUBCOMMANDS: Final = (
+    "up",
+    "down",
+    "restart",
+    "logs",
+    "exec",
+    "run",
+    "ps",
+    "stop",
+    "start",
+    "build",
+    "pull",
+    "config",
+    "scale",
+)
+OF_DOCKER: Final = ("run", "volume", "build", "stack", "swarm", "stats", "system", "image", "builder", "inspect")
 
 
 def check_docker(words: Sequence[str]) -> None:
     """Of `docker compose`: a subcommand that exists, files that are there, services that have that name."""
     if words[1] != "compose":
-        assert words[1] in {"run", "volume", "build", "stack", "swarm"}, words
+        assert words[1] in OF_DOCKER, words
         return
     rest = list(words[2:])
     subcommand = None
@@ -152,7 +167,8 @@ def check_docker(words: Sequence[str]) -> None:
             assert word in SUBCOMMANDS, word
             subcommand = word
         else:
-            assert word in compose_services(), f"no such service: {word}"
+            name = word.partition("=")[0] if subcommand == "scale" else word
+            assert name in compose_services(), f"no such service: {word}"
             if subcommand in {"exec", "run"}:
                 return  # what comes then is run in the container
 
@@ -187,6 +203,10 @@ CHECKS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
     "git": check_nothing,
     "cd": check_nothing,
     "export": check_nothing,
+    "echo": check_nothing,
+    "date": check_nothing,
+    "timedatectl": check_nothing,
+    "df": check_nothing,
 }
 OTHERS: Final = [command for command in COMMANDS if command.program not in RUN or needs_docker(command)]
 
