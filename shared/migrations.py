@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import asyncpg
 from alembic import command
 from alembic.config import Config
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -17,6 +19,28 @@ from sqlalchemy.pool import NullPool
 from shared import tls
 from shared.errors import StartupError
 from shared.patience import first_line, patiently
+
+Standing = Literal["current", "behind", "ahead", "none"]
+
+
+class History:
+    """What a folder of Alembic revisions says, without a database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._revisions = [script.revision for script in ScriptDirectory.from_config(_config(folder)).walk_revisions()]
+
+    @property
+    def head(self) -> str:
+        """The revision that this code expects."""
+        return self._revisions[0]
+
+    def standing(self, revision: str | None) -> Standing:
+        """How a schema at `revision` is to it; a revision that it does not know is that of a newer version."""
+        if revision is None:
+            return "none"
+        if revision == self.head:
+            return "current"
+        return "behind" if revision in self._revisions else "ahead"
 
 
 async def migrate(database_url: str, *, schema: str, history: Path, ca_file: Path | None = None) -> None:
@@ -64,9 +88,14 @@ def _upgrade(connection: Connection, schema: str, history: Path) -> None:
     exists = text("SELECT 1 FROM pg_namespace WHERE nspname = :s")
     if connection.execute(exists, {"s": schema}).first() is None:
         connection.execute(text(f'CREATE SCHEMA "{schema}"'))
+    config = _config(history)
+    config.attributes.update(connection=connection, schema=schema)
+    command.upgrade(config, "head")
+
+
+def _config(history: Path) -> Config:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).with_name("alembic")))
     config.set_main_option("version_locations", str(history))
     config.set_main_option("path_separator", "os")
-    config.attributes.update(connection=connection, schema=schema)
-    command.upgrade(config, "head")
+    return config

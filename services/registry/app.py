@@ -24,6 +24,10 @@ from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
 from services.registry.dead_letters.letters import DeadLetters
+from services.registry.diagnosis.broker import BrokerDiagnosis
+from services.registry.diagnosis.database import DatabaseDiagnosis
+from services.registry.diagnosis.diagnosis import Diagnosis
+from services.registry.diagnosis.report import SettingsReport
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
@@ -33,6 +37,7 @@ from services.registry.rate_limits import RateLimiter, rates_of
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.dead_letters import DeadLetterRoutes
+from services.registry.routes.diagnosis import DiagnosisRoutes
 from services.registry.routes.quarantine import QuarantineRoutes
 from services.registry.routes.ranking import RankingRoutes
 from services.registry.routes.runs import RunRoutes
@@ -208,7 +213,21 @@ def _routers(
     yield RankingRoutes(captures=captures).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
+    yield DiagnosisRoutes(diagnosis=_diagnosis(settings, servers)).router()
     yield SystemRoutes(statistics=statistics, captures=captures, health=health).router()
+
+
+def _diagnosis(settings: RegistrySettings, servers: _Servers) -> Diagnosis:
+    return Diagnosis(
+        version=VERSION,
+        settings=SettingsReport(
+            is_anonymous=not settings.operator_tokens,
+            timeout_s=settings.pull_sync_timeout,
+            lease_s=settings.pull_sync_lease,
+        ),
+        database=DatabaseDiagnosis(pool=servers.pool, queries=servers.queries, migrations=MIGRATIONS),
+        broker=BrokerDiagnosis(url=settings.rabbitmq_url, ca_file=settings.tls_ca_file),
+    )
 
 
 def _lease_times(settings: RegistrySettings) -> LeaseTimes:
