@@ -44,7 +44,7 @@ from services.registry.routes.runs import RunRoutes
 from services.registry.routes.scheduler import SchedulerRoutes
 from services.registry.routes.status import StatusRoutes
 from services.registry.routes.sync import SyncRoutes
-from services.registry.routes.system import VERSION, SystemRoutes
+from services.registry.routes.system import SystemRoutes
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
@@ -59,6 +59,7 @@ from shared.patience import patiently
 from shared.sql import load_queries
 from shared.tasks import running
 from shared.topology import PULL_SETTLED, WORK_QUEUES
+from shared.version import VERSION
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "registry"

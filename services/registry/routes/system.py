@@ -11,8 +11,7 @@ from services.registry.api.models import ApiModel
 from services.registry.captures import Captures
 from services.registry.statistics import Statistics
 from shared.health import Health
-
-VERSION: Final = "0.1.0"
+from shared.version import VERSION
 
 _DATABASE_EXAMPLE: Final[dict[str, Any]] = {
     "status": "healthy",
