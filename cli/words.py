@@ -73,6 +73,11 @@ def size(count: float) -> str:
     return f"{count:,.1f} TiB"
 
 
+def trouble(reason: str | None, error: str | None) -> str:
+    """Why a pull failed; nothing when it did not."""
+    return f"{reason}: {error}" if reason and error else reason or error or ""
+
+
 def moment(text: str | None) -> datetime | None:
     """A time of the API."""
     if not text:

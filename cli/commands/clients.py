@@ -13,7 +13,7 @@ from rich.text import Text
 from cli.output import Output, state
 from cli.registry import PULL_SYNC, Json, Params, segment
 from cli.session import AsJson, session_of
-from cli.words import counted, duration, number, shown, when
+from cli.words import counted, duration, number, shown, trouble, when
 
 LARGEST_PAGE = 1_000
 
@@ -67,10 +67,7 @@ def _table(output: Output, found: list[Json]) -> None:
 
 
 def _trouble(client: Json, *, at_most: int | None = None) -> Text:
-    if not client["last_reason"]:
-        return shown("")
-    said = f"{client['last_reason']}: {client['last_error']}" if client["last_error"] else client["last_reason"]
-    return shown(said, at_most=at_most, style="yellow")
+    return shown(trouble(client["last_reason"], client["last_error"]), at_most=at_most, style="yellow")
 
 
 def client(context: typer.Context, user: User, *, as_json: AsJson = False) -> None:

@@ -16,7 +16,7 @@ from cli.output import Output
 from cli.progress import RunBar
 from cli.registry import PULL_SYNC, Json, Registry, segment
 from cli.session import AsJson, session_of
-from cli.words import duration, number
+from cli.words import duration, number, trouble
 
 _LOOK_EVERY_S: Final = 0.5
 
@@ -109,7 +109,7 @@ def _tell_users(output: Output, found: list[Json], *, as_json: bool) -> None:
         return
     for client in found:
         if client["failures"]:
-            output.say(f"{client['user_id']}: {client['last_reason']}: {client['last_error']}", style="yellow")
+            output.say(f"{client['user_id']}: {trouble(client['last_reason'], client['last_error'])}", style="yellow")
         else:
             stored, pending = number(client["stored"]), number(client["pending"])
             took = duration(client["last_duration_s"])

@@ -31,6 +31,7 @@ _REMEDIES: Final = {
     Reason.UNACKNOWLEDGED: "All is stored, but the client could not be told: it sends the same again, which does no "
     "harm. If it lasts, look at its POST /api/client/acknowledge.",
     Reason.UNREGISTERED: "It was removed while it was pulled: it comes back when it registers again.",
+    Reason.CANCELLED: "The run that asked for it was cancelled: there is nothing to do.",
     Reason.PAUSED: "It was paused while it was pulled: pullsync resume USER.",
 }
 _UNKNOWN: Final = "This reason is newer than this program: see docs/client-protocol.md of the registry's version."

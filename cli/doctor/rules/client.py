@@ -9,7 +9,7 @@ from cli.doctor.facts import ClientFacts, ClientProbe, Facts, Json
 from cli.doctor.findings import Finding, ok, problem, skipped, warning
 from cli.doctor.remedies import remedy
 from cli.doctor.rules.pulling import REGISTER
-from cli.words import counted, when
+from cli.words import counted, trouble, when
 
 
 def one_client(facts: Facts) -> Iterator[Finding]:
@@ -38,7 +38,8 @@ def _record(check: str, facts: Facts, record: Json) -> Finding:
         tries = counted(record["failures"], "time")
         return problem(
             check,
-            f"It failed {tries} in a row, last by {record['last_reason']}: {record['last_error']}. "
+            f"It failed {tries} in a row, last by "
+            f"{trouble(record['last_reason'], record['last_error'])}. "
             f"Last success: {last}.",
             remedy(record["last_reason"] or "", record["client_url"]),
         )
@@ -56,9 +57,11 @@ def _probe(check: str, client: ClientFacts, probe: ClientProbe) -> Finding:
     record: Json = client.record.answer or {}
     is_well = record.get("state") == "active"
     if probe.says is None:
-        found = f"{probe.client_url} does not answer: {probe.reason}: {probe.error}."
+        found = f"{probe.client_url} does not answer: {trouble(probe.reason, probe.error)}."
         if is_well:
             return ok(check, f"{found} The puller reaches it all the same.")
+        if record.get("last_reason") == probe.reason:
+            return problem(check, found, "It is the same from here as from the puller: most likely the client itself.")
         return problem(check, found, remedy(probe.reason or "", probe.client_url))
     whose = probe.says.get("client_id")
     if whose is not None and whose != client.user_id:
