@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn
 
@@ -12,6 +12,9 @@ from cli.output import Output
 from cli.registry import Json
 from cli.words import counted, duration, number
 
+_BAR_COLUMNS: Final = 24
+"""So that all of it fits into 80."""
+
 
 class RunBar:
     """As a context manager, around the time in which the run is followed."""
@@ -19,7 +22,7 @@ class RunBar:
     def __init__(self, output: Output, title: str, *, total: int | None = None) -> None:
         self._progress = Progress(
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=_BAR_COLUMNS),
             TaskProgressColumn(markup=False),
             MofNCompleteColumn(),
             TextColumn("{task.fields[said]}", markup=False, style="dim"),
@@ -46,9 +49,9 @@ class RunBar:
         """So many are done."""
         self._progress.update(self._task, completed=settled)
 
-    def lost(self, error: CliError) -> None:
-        """The connection is gone, and tried again."""
-        self._progress.update(self._task, said=f"{str(error).splitlines()[0]} It is tried again; the run goes on.")
+    def lost(self, _error: CliError) -> None:
+        """The registry is not heard of, and asked again; the run goes on without us."""
+        self._progress.update(self._task, said="connection lost, trying again")
 
 
 def said_of(run: Json) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from copy import deepcopy
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import httpx
 import pytest
@@ -18,24 +18,24 @@ from cli.doctor.rules import RULES, judge
 from cli.doctor.showing import as_data, summary
 from cli.words import moment
 from services.registry.api import examples
-from services.registry.routes.system import DatabaseStatus
 from shared.messages import Reason
 from shared.topology import WORK_QUEUES
 from shared.version import VERSION
 
 MIB: Final = 1024 * 1024
+RECENT: Final = cast("dict[str, Any]", examples.METRICS["recent"])
 Path = tuple[str | int, ...]
 
 
 def numbers() -> dict[str, Any]:
     """Of a scheduler that runs, and of pulls that go well."""
-    recent = {**examples.METRICS["recent"], "failed_by_reason": {}, "success_rate": 1.0}
+    recent = {**RECENT, "failed_by_reason": {}, "success_rate": 1.0}
     return {**examples.METRICS, "recent": recent, "running": True, "sync_interval": 30, "cleanup_interval": 3600}
 
 
 def diagnosis() -> dict[str, Any]:
     """With every work queue read by somebody."""
-    found = deepcopy(examples.DIAGNOSIS)
+    found: dict[str, Any] = deepcopy(cast("Any", examples.DIAGNOSIS))
     queue = {"exists": True, "messages": 0}
     found["broker"]["queues"] = [
         each
@@ -50,9 +50,7 @@ def diagnosis() -> dict[str, Any]:
 
 def tables(quarantined: int = 0) -> Look:
     """What `database-status` answers."""
-    answer = deepcopy(DatabaseStatus.model_config["json_schema_extra"]["examples"][0])
-    answer["tables"]["quarantine"] = quarantined
-    return Look(answer=answer)
+    return Look(answer={"status": "healthy", "tables": {"clients": 1, "quarantine": quarantined}})
 
 
 def well(**changes: Any) -> Facts:
@@ -330,7 +328,7 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
     "pulls fail": (
         counted(
             ("recent",),
-            {**examples.METRICS["recent"], "success_rate": 0.2, "failed_by_reason": {"tls": 7, "timeout": 1}},
+            {**RECENT, "success_rate": 0.2, "failed_by_reason": {"tls": 7, "timeout": 1}},
         ),
         "pulls",
         "problem",
@@ -338,7 +336,7 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
         "PULL_SYNC_CA_FILE",
     ),
     "a pull failed": (
-        counted(("recent",), {**examples.METRICS["recent"], "success_rate": 0.9}),
+        counted(("recent",), {**RECENT, "success_rate": 0.9}),
         "pulls",
         "warning",
         "90 %",
