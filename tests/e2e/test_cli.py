@@ -223,8 +223,8 @@ async def quarantined(database: Database) -> int:
     """The number of an item that ingest could not read, and never can."""
     owner = await asyncpg.connect(database.ingest_url)
     number: int = await owner.fetchval(
-        "INSERT INTO captures.quarantine (user_id, capture_id, problem, pull_id, raw) "
-        "VALUES ('user_1', NULL, $1, $2, '{}') RETURNING quarantine_id",
+        "INSERT INTO captures.quarantine (user_id, problem, pull_id, raw, fingerprint) "
+        "VALUES ('user_1', $1, $2, '{}', 'f'::bytea) RETURNING quarantine_id",
         "bad \x1b]0;evil\x07 [red]x",
         PULL,
     )
