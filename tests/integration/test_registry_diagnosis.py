@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,7 @@ from dev.broker import Broker, create_broker
 from dev.database import Database
 from dev.servers.rabbitmq import RabbitMQNode
 from services.registry.app import MIGRATIONS, build_app
+from services.registry.diagnosis.bounded import within
 from services.registry.diagnosis.broker import BrokerDiagnosis
 from services.registry.diagnosis.database import DatabaseDiagnosis
 from services.registry.settings import RegistrySettings
@@ -189,3 +191,23 @@ async def test_an_alarm_of_rabbitmq_is_told(tmp_path: Path) -> None:
         await eventually(is_told)
         found = await diagnosis_of.report()
         assert (found.problem, len(found.queues)) == (None, len(BINDINGS))
+
+
+async def test_a_part_that_does_not_end_is_given_up() -> None:
+    """Even when it takes no notice of being cancelled; and one that fails spoils nothing."""
+    released = asyncio.Event()
+
+    async def deaf() -> str:
+        while not released.is_set():
+            try:
+                await released.wait()
+            except asyncio.CancelledError:
+                continue
+        return "late"
+
+    async def broken() -> str:
+        raise RuntimeError
+
+    assert await within(0.05, deaf(), otherwise="nothing", name="deaf") == "nothing"
+    assert await within(5, broken(), otherwise="nothing", name="broken") == "nothing"
+    released.set()

@@ -6,10 +6,23 @@ import asyncio
 import platform
 import shutil
 from pathlib import Path
+from typing import Final
 
+from services.registry.diagnosis.bounded import within
 from services.registry.diagnosis.broker import BrokerDiagnosis
 from services.registry.diagnosis.database import DatabaseDiagnosis, utc_now
-from services.registry.diagnosis.report import DiagnosisReport, DiskReport, SettingsReport
+from services.registry.diagnosis.report import (
+    BrokerReport,
+    DatabaseReport,
+    DiagnosisReport,
+    DiskReport,
+    SettingsReport,
+)
+
+_DATABASE_S: Final = 5.0
+_BROKER_S: Final = 15.0
+_DISK_S: Final = 3.0
+"""Above what each needs with its own limits, which tell better what is wrong."""
 
 
 class Diagnosis:
@@ -31,14 +44,18 @@ class Diagnosis:
         return await asyncio.shield(self._under_way)
 
     async def _report(self) -> DiagnosisReport:
-        database, broker = await asyncio.gather(self._database.report(), self._broker.report())
+        database, broker, disk = await asyncio.gather(
+            within(_DATABASE_S, self._database.report(), otherwise=DatabaseReport(problem="slow"), name="database"),
+            within(_BROKER_S, self._broker.report(), otherwise=BrokerReport(problem="slow"), name="broker"),
+            within(_DISK_S, asyncio.to_thread(_disk), otherwise=None, name="disk"),
+        )
         return DiagnosisReport(
             version=self._version,
             python=platform.python_version(),
             settings=self._settings,
             database=database,
             broker=broker,
-            disk=await asyncio.to_thread(_disk),
+            disk=disk,
             time=utc_now(),
         )
 
