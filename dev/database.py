@@ -12,6 +12,7 @@ import asyncpg
 ROLES: Final = Path(__file__).parents[1] / "deploy" / "postgres" / "roles.sql"
 REGISTRY_ROLE: Final = "pullsync_registry"
 INGEST_ROLE: Final = "pullsync_ingest"
+READER_ROLE: Final = "pullsync_captures_reader"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +25,7 @@ class Database:
 
     @classmethod
     def on(cls, server_url: str, name: str, *, password: str) -> Database:
-        """The database `name` on the server of `server_url`; both service roles have that password."""
+        """The database `name` on the server of `server_url`; all roles have that password."""
         return cls(
             admin_url=with_database(server_url, name),
             registry_url=_as_role(with_database(server_url, name), REGISTRY_ROLE, password),
@@ -33,18 +34,22 @@ class Database:
 
 
 async def create_database(server_url: str, name: str, *, password: str) -> Database:
-    """Make the database when it is missing, and its roles with that password. It may be repeated."""
+    """Make the database when it is missing, and its roles with that password. It may be repeated.
+
+    The server is ours alone: the databases that it came with are for the superuser.
+    """
     connection = await asyncpg.connect(server_url)
     try:
         if not await connection.fetchval("SELECT true FROM pg_database WHERE datname = $1", name):
             await connection.execute(f'CREATE DATABASE "{name}"')
+        await connection.execute("REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC")
     finally:
         await connection.close()
     database = Database.on(server_url, name, password=password)
     connection = await asyncpg.connect(database.admin_url)
     try:
         await connection.execute(ROLES.read_text(encoding="utf-8"))
-        for role in (REGISTRY_ROLE, INGEST_ROLE):
+        for role in (REGISTRY_ROLE, INGEST_ROLE, READER_ROLE):
             statement = await connection.fetchval(
                 "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", role, password
             )

@@ -13,7 +13,6 @@ import secrets
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -94,7 +93,7 @@ class SecretFolder:
         for name, (make, readers) in _VALUES.items():
             self._share(name, make, readers)
         for name, (form, other) in _TAKEN.items():
-            self._keep(name, partial(self._made_of, name, form, other))
+            self._take(name, form, other)
         self._keep_authority()
         for reader in _TRUSTING:
             self._keep(f"{reader}/ca.crt", lambda: f"{self._read(_CA)}\n")
@@ -115,8 +114,16 @@ class SecretFolder:
         for path in paths:
             self._keep(path, lambda: f"{value}\n")
 
-    def _made_of(self, name: str, form: str, other: str) -> str:
-        return form.format(name.partition("/")[0], self._read(other).splitlines()[0]) + "\n"
+    def _take(self, name: str, form: str, other: str) -> None:
+        """A value that is made of another one, or one that is there and has it in it."""
+        values = self._read(other).split()
+        if not values:
+            self.problems.append(f"{self.root / other} is empty: {_ANEW}")
+            return
+        self._keep(name, lambda: form.format(name.partition("/")[0], values[0]) + "\n")
+        if not any(value in self._read(name) for value in values):
+            path, source = self.root / name, self.root / other
+            self.problems.append(f"{path} does not have what is in {source}: {_ANEW}")
 
     def _keep_authority(self) -> None:
         """The CA, made when there is none. Its key may be elsewhere, as long as nothing is to be signed."""

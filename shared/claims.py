@@ -18,3 +18,5 @@ class Claims(Part, frozen=True, kw_only=True):
     """Leases that the caller holds now."""
 
     targets: tuple[PullTarget, ...]
+    key_fingerprint: str | None = None
+    """Of the key by which clients' tokens are made (`shared.tokens`); None where they have none."""

@@ -6,6 +6,7 @@ Nothing here talks to a network. The messages between our own services are in `s
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Annotated, Final, Generic, Literal, TypeVar
 
 from pydantic import (
@@ -67,6 +68,7 @@ UtcDatetime = Annotated[
 PokemonId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 PokemonName = Annotated[str, StringConstraints(max_length=ID_CHARS, pattern=r"^[^\x00]*$")]
 Action = Literal["capture", "favorite"]
+RegistrationKey = Annotated[str, StringConstraints(min_length=32, max_length=255, pattern="^[!-~]+$")]
 
 
 class WireModel(BaseModel):
@@ -117,6 +119,8 @@ class Health(WireModel):
     client_url: str | None = None
     timestamp: UtcDatetime | None = None
     version: str | None = None
+    registration_key_sha256: str | None = None
+    """Hexadecimal SHA-256 of the key of the client's registration, by which the registry knows that it was its own."""
 
 
 class SyncData(WireModel, Generic[CaptureT]):
@@ -180,3 +184,10 @@ class Registration(WireModel):
     capabilities: Annotated[
         list[Annotated[str, StringConstraints(max_length=64, pattern=NO_CONTROL_CHARACTERS)]], Field(max_length=32)
     ] = []
+    registration_key: RegistrationKey | None = None
+    """Random text of the client's, whose SHA-256 its health shows: only then it is told its tokens."""
+
+
+def registration_key_digest(key: str) -> str:
+    """What `GET /api/client/health` shows of it."""
+    return sha256(key.encode()).hexdigest()

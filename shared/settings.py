@@ -24,6 +24,8 @@ LogLevel = Annotated[
 ]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 SHORTEST_TOKEN: Final = 16
+SHORTEST_KEY: Final = 32
+_FEWEST_CHARACTERS: Final = 8
 HOW_TO_MAKE: Final = "a good one is made by: python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 _PORTS: Final = 65_536
@@ -88,21 +90,31 @@ def _separated(value: object) -> object:
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
 
 
-def is_good_token(token: str) -> bool:
-    """Whether it can be sent, and hardly be guessed."""
-    return len(token) >= SHORTEST_TOKEN and is_sendable(token)
+def is_good_token(token: str, *, shortest: int = SHORTEST_TOKEN) -> bool:
+    """Whether it can be sent, and is long and varied enough that it may have been made by chance."""
+    return len(token) >= shortest and len(set(token)) >= _FEWEST_CHARACTERS and is_sendable(token)
 
 
-def _not_guessable(tokens: tuple[str, ...]) -> tuple[str, ...]:
-    if not all(map(is_good_token, tokens)):
-        message = f"each must have {SHORTEST_TOKEN} printable ASCII characters at least; {HOW_TO_MAKE}"
-        raise ValueError(message)
-    return tokens
+def what_is_good(shortest: int) -> str:
+    """What `is_good_token` asks for, and how to make one."""
+    return f"{shortest} printable ASCII characters at least, {_FEWEST_CHARACTERS} different ones; {HOW_TO_MAKE}"
+
+
+def _not_guessable(shortest: int) -> AfterValidator:
+    def check(tokens: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(is_good_token(token, shortest=shortest) for token in tokens):
+            message = f"each must have {what_is_good(shortest)}"
+            raise ValueError(message)
+        return tokens
+
+    return AfterValidator(check)
 
 
 Separated = BeforeValidator(_separated)
-Tokens = Annotated[tuple[str, ...], NoDecode, Separated, AfterValidator(_not_guessable), Field(repr=False)]
+Tokens = Annotated[tuple[str, ...], NoDecode, Separated, _not_guessable(SHORTEST_TOKEN), Field(repr=False)]
 """Secrets, several while one takes the place of another."""
+TokenKeys = Annotated[tuple[str, ...], NoDecode, Separated, _not_guessable(SHORTEST_KEY), Field(repr=False)]
+"""Keys of which tokens are made; whoever has such a token can try at leisure which key made it."""
 
 
 def _port_ranges(value: object) -> object:

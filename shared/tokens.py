@@ -41,18 +41,29 @@ def authorization(token: str | None) -> dict[str, str]:
 class DerivedTokens:
     """Two tokens of each client: what pullers and ingests show to it, and what it shows to the registry.
 
-    They differ, so that whoever answers at a client's old address, and is shown the one, can't speak for the client.
-    Each is a MAC (HMAC-SHA256) over the user and the generation of the registration, by a key that registry, puller and
-    ingest share. So a database that is stolen has none, and a client that is removed and registers again gets others.
+    They differ, so that whoever answers at a client's old address, and is shown the one, can't speak for the client;
+    and what is shown there holds for that address only, so that it does not open the client at its new one. Each is a
+    MAC (HMAC-SHA256) over the user and the generation of the registration, by a key that registry, puller and ingest
+    share. So a database that is stolen has none, and a client that is removed and registers again gets others.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
         """By the first of `keys`, of which there is one at least; what clients show by the others is recognised."""
         self._keys = [key.encode() for key in keys]
 
-    def for_pulls(self, user_id: str, generation: int) -> str:
-        """What a puller or an ingest shows to this client."""
-        return _token(PULL_PREFIX, self._keys[0], user_id, generation)
+    @classmethod
+    def by(cls, keys: Sequence[str]) -> DerivedTokens | None:
+        """Those by these keys; None, for no tokens at all, where there is none."""
+        return cls(keys) if keys else None
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells whether two services make tokens by the same key, and nothing more of it."""
+        return hmac.digest(self._keys[0], b"pullsync fingerprint", sha256).hex()[:16]
+
+    def for_pulls(self, user_id: str, generation: int, client_url: str) -> str:
+        """What a puller or an ingest shows to this client at this address."""
+        return _token(PULL_PREFIX, self._keys[0], user_id, generation, client_url)
 
     def for_client(self, user_id: str, generation: int) -> str:
         """What this client shows to the registry."""
@@ -63,6 +74,7 @@ class DerivedTokens:
         return is_one_of(token, [_token(CLIENT_PREFIX, key, user_id, generation) for key in self._keys])
 
 
-def _token(prefix: str, key: bytes, user_id: str, generation: int) -> str:
-    text = f"pullsync 1\0{prefix}\0{generation}\0{user_id}".encode()
+def _token(prefix: str, key: bytes, user_id: str, generation: int, client_url: str = "") -> str:
+    # No part but the last may hold a NUL, and no URL or id does.
+    text = f"pullsync 2\0{prefix}\0{generation}\0{client_url}\0{user_id}".encode()
     return prefix + urlsafe_b64encode(hmac.digest(key, text, sha256)).decode().rstrip("=")

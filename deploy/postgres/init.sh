@@ -26,6 +26,7 @@ REVOKE ALL ON DATABASE postgres, template1 FROM PUBLIC;
 \getenv ingest_password INGEST_DATABASE_PASSWORD
 BEGIN;
 ALTER ROLE pullsync_registry PASSWORD :'registry_password';
+ALTER ROLE pullsync_captures_reader PASSWORD :'registry_password';
 ALTER ROLE pullsync_ingest PASSWORD :'ingest_password';
 COMMIT;
 SQL

@@ -7,6 +7,7 @@ import time
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
+from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
 
 import httpx
@@ -48,6 +49,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
     captured = asyncio.Event()
     pull_access = PullAccess(store=store)
+    registration_key = token_urlsafe()
     retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
 
     @asynccontextmanager
@@ -57,7 +59,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await import_once(store=store, path=settings.client_import_file)
             await pull_access.load()
             await stack.enter_async_context(repeating("retention", retention.step))
-            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access))
+            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, registration_key))
             yield
 
     app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
@@ -72,6 +74,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         clock=_now,
         on_capture=captured.set,
         pull_access=pull_access,
+        registration_key=registration_key,
     )
     app.include_router(routes.router())
     return app
@@ -79,7 +82,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
 
 @asynccontextmanager
 async def _talking_to_registry(
-    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess
+    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess, registration_key: str
 ) -> AsyncIterator[None]:
     limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
@@ -87,7 +90,7 @@ async def _talking_to_registry(
             timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False, verify=tls.trusting(settings.tls_ca_file)
         )
         await stack.enter_async_context(http)
-        registrar = _registrar(settings, http, pull_access)
+        registrar = _registrar(settings, http, pull_access, registration_key)
         pull_access.on_refused = registrar.doubt_token
         await stack.enter_async_context(repeating("registration", registrar.step, woken=registrar.woken))
         if settings.client_nudge:
@@ -104,12 +107,15 @@ async def _talking_to_registry(
         yield
 
 
-def _registrar(settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess) -> Registrar:
+def _registrar(
+    settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess, registration_key: str
+) -> Registrar:
     registration = Registration(
         client_url=settings.public_url,
         user_id=settings.client_user_id,
         client_type="web",
         capabilities=["capture", "favorite"],
+        registration_key=registration_key,
     )
     return Registrar(
         http=http,

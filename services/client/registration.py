@@ -46,7 +46,7 @@ class _Answer(TypedDict):
     client_token: NotRequired[_Token | None]
 
 
-_ANSWER: Final = TypeAdapter(_Answer)
+REGISTERED: Final = TypeAdapter(_Answer)
 
 
 class Registrar:
@@ -155,13 +155,13 @@ class Registrar:
         return await self._register_with(tokens[-1] if tokens else None)
 
     async def _register_with(self, token: str | None) -> httpx.Response:
-        body = self._registration.model_dump()
+        body = self._registration.model_dump(exclude_none=True)
         return await self._http.post(self._register_url, json=body, headers=authorization(token))
 
     async def _keep_token(self, response: httpx.Response) -> None:
         """As the registry says; when it says nothing of tokens, what was before holds."""
         try:
-            answer = _ANSWER.validate_json(response.content)
+            answer = REGISTERED.validate_json(response.content)
         except ValidationError:
             return
         for_pulls, for_registry = answer.get("pull_token"), answer.get("client_token")

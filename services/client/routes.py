@@ -30,6 +30,7 @@ from shared.client_protocol import (
     SyncData,
     UtcDatetime,
     in_utc,
+    registration_key_digest,
 )
 
 LARGEST_PAGE: Final = 10_000
@@ -74,8 +75,10 @@ class ClientRoutes:
         clock: Callable[[], datetime],
         on_capture: Callable[[], None],
         pull_access: PullAccess,
+        registration_key: str,
     ) -> None:
         self._store = store
+        self._registration_key_sha256 = registration_key_digest(registration_key)
         self._user_id = user_id
         self._client_url = client_url
         self._clock = clock
@@ -108,6 +111,7 @@ class ClientRoutes:
             client_url=self._client_url,
             timestamp=self._clock(),
             version=CLIENT_VERSION,
+            registration_key_sha256=self._registration_key_sha256,
         )
 
     async def sync_data(self, since: Since = None, limit: Limit = None) -> Response:

@@ -54,7 +54,7 @@ def build_app(settings: IngestSettings) -> Starlette:
         body_limit_bytes=_ANSWER_BYTES,
         ca_file=settings.pull_sync_ca_file,
     )
-    derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+    derived_tokens = DerivedTokens.by(settings.pull_token_keys)
     queries = load_queries("services.ingest")
     store = CaptureStore(pool=pool, queries=queries)
     writer = Writer(store=store)

@@ -26,7 +26,7 @@ class ClientApi:
             ClientCallError: it did not take all of it; it may have taken a part.
         """
         tokens = self._derived_tokens
-        token = tokens.for_pulls(told.user_id, told.token_generation) if tokens else None
+        token = tokens.for_pulls(told.user_id, told.token_generation, told.client_url) if tokens else None
         for part in parts(told.capture_ids):
             await self._http.post(f"{told.client_url}{ACKNOWLEDGE_PATH}", {"capture_ids": part}, token=token)
 

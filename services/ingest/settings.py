@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from shared.outbound_policy import USUAL_PORTS
-from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, TokenKeys
 
 
 class IngestSettings(ServiceSettings):
@@ -16,7 +16,7 @@ class IngestSettings(ServiceSettings):
     ingest_host: str = "127.0.0.1"
     ingest_port: Port = 8002
     """For health only."""
-    pull_token_keys: Tokens = ()
+    pull_token_keys: TokenKeys = ()
     """As the registry has them: by the first of them clients are shown that it is us; empty for no tokens."""
 
     pull_sync_timeout: Seconds = 15.0

@@ -47,18 +47,19 @@ def build_app(settings: PullerSettings) -> Starlette:
         verify=tls.trusting(settings.tls_ca_file),
         headers=authorization(next(iter(settings.service_tokens), None)),
     )
-    derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+    derived_tokens = DerivedTokens.by(settings.pull_token_keys)
     puller = Puller(
         client_api=ClientApi(http=client_http, derived_tokens=derived_tokens),
         batches=BatchPublisher(publisher=publisher),
         settlements=Settlements(publisher=publisher),
     )
     pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency)
-    timer = Timer(
-        registry=RegistryApi(http=registry_http, backend_url=settings.backend_url),
-        pulls=pulls,
-        can_hand_over=connection.ready,
+    registry = RegistryApi(
+        http=registry_http,
+        backend_url=settings.backend_url,
+        key_fingerprint=derived_tokens.fingerprint if derived_tokens else None,
     )
+    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready)
     RequestedPulls(pulls=pulls).subscribe(broker)
 
     @asynccontextmanager
@@ -71,7 +72,7 @@ def build_app(settings: PullerSettings) -> Starlette:
             await stack.enter_async_context(running("timer", timer.run))
             yield
 
-    health = Health(checks={"broker": connection.ready})
+    health = Health(checks={"broker": connection.ready, "registry": registry.accepts_us})
     return Starlette(routes=health.routes(), lifespan=lifespan)
 
 

@@ -62,7 +62,7 @@ class ClientApi:
 
     def _token(self, target: PullTarget) -> str | None:
         tokens = self._derived_tokens
-        return tokens.for_pulls(target.user_id, target.token_generation) if tokens else None
+        return tokens.for_pulls(target.user_id, target.token_generation, target.client_url) if tokens else None
 
     async def _read(self, body: bytes, read: Callable[[bytes], Page], target: PullTarget) -> Page:
         try:

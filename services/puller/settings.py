@@ -7,7 +7,18 @@ from typing import Annotated
 from pydantic import Field
 
 from shared.outbound_policy import USUAL_PORTS
-from shared.settings import CaFile, HttpUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.settings import (
+    CaFile,
+    HttpUrl,
+    Networks,
+    Port,
+    Ports,
+    RabbitMQUrl,
+    Seconds,
+    ServiceSettings,
+    TokenKeys,
+    Tokens,
+)
 
 
 class PullerSettings(ServiceSettings):
@@ -23,7 +34,7 @@ class PullerSettings(ServiceSettings):
     """For health only."""
     service_tokens: Tokens = ()
     """The first of them is shown to the registry; empty for none."""
-    pull_token_keys: Tokens = ()
+    pull_token_keys: TokenKeys = ()
     """As the registry has them: by the first of them clients are shown that it is us; empty for no tokens."""
 
     pull_sync_timeout: Seconds = 15.0

@@ -6,21 +6,23 @@ unless it is asked for by name.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from ipaddress import ip_address
+from itertools import combinations
 from typing import ClassVar, Final
 
 import structlog
 
-from services.registry.domain import Known
+from services.registry.domain import Known, Terms
 from services.registry.errors import RegistryError
 from services.registry.settings import RegistrySettings
 from shared.errors import StartupError
 from shared.tokens import DerivedTokens, is_one_of
 
 RETRY_WINDOW: Final = timedelta(minutes=2)
-"""So long after its first registration a client that never got the answer may repeat it."""
+"""So long after it was told its tokens a client that never got the answer may ask again."""
 
 log = structlog.get_logger()
 
@@ -34,6 +36,19 @@ class Scope(IntEnum):
     """Pull, pause, start, stop, replay."""
     ADMIN = 3
     """Remove clients, and have captures deleted."""
+
+
+class Standing(Enum):
+    """As what somebody registers a client."""
+
+    OWNER = auto()
+    """The client itself by its token, or an administrator: changes what is known, and is told the client's tokens."""
+    OPERATOR = auto()
+    """Changes what is known."""
+    NEWCOMER = auto()
+    """The same, and is told the tokens if the client at that address proves to be the caller."""
+    STRANGER = auto()
+    """Says what is known already: the client is due, and nothing changes."""
 
 
 class UnauthenticatedError(RegistryError):
@@ -60,8 +75,13 @@ class Access:
         self._operators = [(Scope[scope.upper()], token) for scope, token in settings.operator_tokens]
         self._registration = settings.registration_tokens
         self._service = settings.service_tokens
-        self.derived_tokens = DerivedTokens(settings.pull_token_keys) if settings.pull_token_keys else None
+        self.derived_tokens = DerivedTokens.by(settings.pull_token_keys)
         """None where clients get no token."""
+
+    @property
+    def key_fingerprint(self) -> str | None:
+        """Of the key of clients' tokens; None where they have none."""
+        return self.derived_tokens.fingerprint if self.derived_tokens else None
 
     @property
     def is_anonymous(self) -> bool:
@@ -110,26 +130,27 @@ class Access:
         if generation is None or not self.owns(token, user_id, generation):
             self.require_operator(token, scope)
 
-    def require_registration(self, token: str | None, user_id: str, client_url: str, known: Known | None) -> bool:
-        """Return for who may register that client now; whether he may be told its tokens.
+    def require_registration(self, token: str | None, user_id: str, client_url: str, known: Known | None) -> Standing:
+        """As what he who may register that client now does so.
 
-        A client that is known at that address may say so again, as deployed clients do at each start; only its own
-        token, an administrator, or its first minutes bring its tokens to light.
+        A client that is known at that address may say so again, as deployed clients do at each start; its tokens are
+        told for the first time, and for some minutes again, to whoever answers there, and then by its own token only.
 
         Raises:
             UnauthenticatedError, ForbiddenError: he may not.
         """
         if self.is_operator(token, Scope.OPERATE):
-            return self.is_operator(token, Scope.ADMIN)
+            return Standing.OWNER if self.is_operator(token, Scope.ADMIN) else Standing.OPERATOR
         if known is not None and self.owns(token, user_id, known.generation):
-            return True
+            return Standing.OWNER
         if self._registration and not is_one_of(token or "", self._registration):
             needed = "the registration token (REGISTRATION_TOKENS), or the client's own"
             raise UnauthenticatedError(needed)
         if known is None or self.derived_tokens is None:
-            return True
+            return Standing.NEWCOMER
         if known.client_url == client_url:
-            return known.age <= RETRY_WINDOW
+            is_new = known.since_told is None or known.since_told <= RETRY_WINDOW
+            return Standing.NEWCOMER if is_new else Standing.STRANGER
         message = (
             f"User {user_id!r} is registered already, at another address: to change it needs the client's own token "
             "(the `client_token` of its registration), or an operator."
@@ -141,6 +162,14 @@ class Access:
         return max((scope * is_one_of(token or "", [one]) for scope, one in self._operators), default=0)
 
 
+def terms_of(standing: Standing, is_client: bool) -> Terms:  # noqa: FBT001 - what the client's health has shown
+    """What a registration of that standing does; `is_client` tells whether the client proved to be the caller."""
+    proved = standing is Standing.NEWCOMER and is_client
+    return Terms(
+        changes=standing is not Standing.STRANGER, tells=proved or standing is Standing.OWNER, tells_first=proved
+    )
+
+
 def require_guard(settings: RegistrySettings) -> None:
     """Return when it is guarded, or meant to be open; tell in one line when whoever reaches it is an operator.
 
@@ -150,6 +179,7 @@ def require_guard(settings: RegistrySettings) -> None:
     needed = {"SERVICE_TOKENS": settings.service_tokens, "PULL_TOKEN_KEYS": settings.pull_token_keys}
     others = {**needed, "REGISTRATION_TOKENS": settings.registration_tokens}
     if settings.operator_tokens:
+        _require_different({**others, "OPERATOR_TOKENS": [token for _, token in settings.operator_tokens]})
         if missing := [name for name, tokens in needed.items() if not tokens]:
             message = (
                 f"OPERATOR_TOKENS are set, so set {' and '.join(missing)}, too: without, clients are not protected"
@@ -168,6 +198,18 @@ def require_guard(settings: RegistrySettings) -> None:
         )
         raise StartupError(message)
     log.warning("anonymous", host=settings.registry_host, meaning="whoever reaches this address is an operator")
+
+
+def _require_different(secrets: Mapping[str, Iterable[str]]) -> None:
+    """Who has one of them must not have another by that: every device has the registration token.
+
+    Raises:
+        StartupError: two settings share a secret.
+    """
+    for (one, tokens), (other, others) in combinations(secrets.items(), 2):
+        if not set(tokens).isdisjoint(others):
+            message = f"{one} and {other} have a secret in common: whoever has one of them has both; give each its own"
+            raise StartupError(message)
 
 
 def _is_loopback(host: str) -> bool:

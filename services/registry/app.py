@@ -67,6 +67,7 @@ SCHEMA = "registry"
 _PROBE_TIMEOUT_S = 10.0
 _HEALTH_BYTES = 64 * 1024
 _POOL_SIZE = 10
+_CAPTURES_POOL_SIZE = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,8 @@ class _Servers:
     """What the registry talks to; not yet connected."""
 
     pool: asyncpg.Pool
+    captures_pool: asyncpg.Pool
+    """For what ingest publishes, by a role that may do nothing else."""
     queries: Mapping[str, str]
     broker: ServiceBroker
     connection: BrokerConnection
@@ -105,6 +108,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         async with AsyncExitStack() as stack:
             await migrate(settings.database_url, schema=SCHEMA, history=MIGRATIONS, ca_file=settings.tls_ca_file)
             await stack.enter_async_context(servers.pool)
+            await stack.enter_async_context(servers.captures_pool)
             await patiently(partial(work.schedule.ensure, settings.pull_sync_interval))
             await stack.enter_async_context(servers.http)
             await stack.enter_async_context(servers.connection.running())
@@ -150,6 +154,9 @@ def _servers(settings: RegistrySettings) -> _Servers:
     broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file)
     return _Servers(
         pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE, ca_file=ca_file),
+        captures_pool=make_pool(
+            settings.reading_captures, service="registry", max_size=_CAPTURES_POOL_SIZE, ca_file=ca_file
+        ),
         queries=load_queries("services.registry"),
         broker=broker,
         connection=BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare),
@@ -182,7 +189,7 @@ def _routers(
     settings: RegistrySettings, servers: _Servers, work: _Work, *, access: Access, clients: Clients
 ) -> Iterator[APIRouter]:
     pool, queries, dispatcher, schedule = servers.pool, servers.queries, work.dispatcher, work.schedule
-    captures = Captures(pool=pool, queries=queries)
+    captures = Captures(pool=servers.captures_pool, queries=queries, is_registered=clients.is_registered)
     statistics = Statistics(pool=pool, queries=queries)
     runs = Runs(pool=pool, queries=queries)
     nudges = Nudges(
@@ -191,7 +198,7 @@ def _routers(
         spacing=timedelta(seconds=settings.pull_sync_nudge_spacing),
         burst=settings.pull_sync_nudge_burst,
     )
-    quarantine = Quarantine(pool=pool, queries=queries, publisher=Publisher(servers.broker))
+    quarantine = Quarantine(pool=servers.captures_pool, queries=queries, publisher=Publisher(servers.broker))
     dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES, ca_file=settings.tls_ca_file)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
     yield ClientRoutes(
@@ -210,7 +217,7 @@ def _routers(
         cleanup=work.cleanup,
         cleanup_interval_s=settings.pull_sync_cleanup_interval,
     ).router()
-    yield ClaimRoutes(leases=work.leases).router()
+    yield ClaimRoutes(leases=work.leases, key_fingerprint=access.key_fingerprint).router()
     yield RankingRoutes(captures=captures).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
@@ -226,7 +233,9 @@ def _diagnosis(settings: RegistrySettings, servers: _Servers) -> Diagnosis:
             timeout_s=settings.pull_sync_timeout,
             lease_s=settings.pull_sync_lease,
         ),
-        database=DatabaseDiagnosis(pool=servers.pool, queries=servers.queries, migrations=MIGRATIONS),
+        database=DatabaseDiagnosis(
+            pool=servers.pool, captures_pool=servers.captures_pool, queries=servers.queries, migrations=MIGRATIONS
+        ),
         broker=BrokerDiagnosis(url=settings.rabbitmq_url, ca_file=settings.tls_ca_file),
     )
 

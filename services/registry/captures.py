@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -75,9 +75,13 @@ class UnknownUserError(RegistryError):
 class Captures:
     """Read only. Before ingest has made its tables, every method raises asyncpg's UndefinedTableError."""
 
-    def __init__(self, *, pool: asyncpg.Pool, queries: Mapping[str, str]) -> None:
+    def __init__(
+        self, *, pool: asyncpg.Pool, queries: Mapping[str, str], is_registered: Callable[[str], Awaitable[bool]]
+    ) -> None:
+        """`is_registered` tells whether a user has a client."""
         self._pool = pool
         self._queries = queries
+        self._is_registered = is_registered
 
     async def ranking(self, limit: int) -> list[Ranked]:
         """The most held Pokémon first, the lower number first on a tie."""
@@ -102,9 +106,12 @@ class Captures:
         if "\x00" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
             raise UnknownUserError(user_id)  # PostgreSQL can't even look for such characters
         rows = await self._pool.fetch(self._queries["user_holdings"], user_id, after, limit)
-        if not rows and not await self._pool.fetchval(self._queries["is_known_user"], user_id):
+        if not rows and not await self._is_known(user_id):
             raise UnknownUserError(user_id)
         return [Holding(**_named(row)) for row in rows]
+
+    async def _is_known(self, user_id: str) -> bool:
+        return await self._pool.fetchval(self._queries["has_stored"], user_id) or await self._is_registered(user_id)
 
     async def totals(self) -> CaptureTotals:
         """Numbers over all users."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 import asyncpg
 
-from services.registry.domain import ClientRecord, Known, NewClient
+from services.registry.domain import ClientRecord, Known, NewClient, Terms
 from services.registry.errors import UnknownClientError
 
 Selection = Literal["failing", "inactive", "paused"]
@@ -21,10 +21,12 @@ class Registered:
 
     is_new: bool
     generation: int
+    terms: Terms
 
 
-def _anybody(_known: Known | None) -> None:
+def _anybody(_known: Known | None) -> Terms:
     """Refuse nobody."""
+    return Terms()
 
 
 class Clients:
@@ -34,25 +36,30 @@ class Clients:
         self._pool = pool
         self._queries = queries
 
-    async def register(self, client: NewClient, *, check: Callable[[Known | None], None] = _anybody) -> Registered:
+    async def register(self, client: NewClient, *, terms: Callable[[Known | None], Terms] = _anybody) -> Registered:
         """Keep the client; it is due at once. May be repeated.
 
-        `check` gets what is known of the user until now, and raises to refuse; when that changes meanwhile, it is asked
+        `terms` gets what is known of the user until now, and raises to refuse; when that changes meanwhile, it is asked
         again.
         """
         values = (client.user_id, client.client_url, client.client_type, client.capabilities)
         while True:
             known = await self.known(client.user_id)
-            check(known)
+            agreed = terms(known)
             over = (known.generation, known.client_url) if known else (None, None)
-            row = await self._pool.fetchrow(self._queries["register"], *values, *over)
+            what = (agreed.changes, agreed.tells_first)
+            row = await self._pool.fetchrow(self._queries["register"], *values, *over, *what)
             if row is not None:
-                return Registered(is_new=known is None, generation=row["token_generation"])
+                return Registered(is_new=known is None, generation=row["token_generation"], terms=agreed)
 
     async def known(self, user_id: str) -> Known | None:
         """What is known of the user's registration; None when there is none."""
         row = await self._pool.fetchrow(self._queries["registration"], user_id)
         return None if row is None else Known(**dict(row))
+
+    async def is_registered(self, user_id: str) -> bool:
+        """Whether the user has a client."""
+        return await self.known(user_id) is not None
 
     async def unregister(self, user_id: str) -> None:
         """Forget the client; runs that wait for it count it as failed.

@@ -70,8 +70,20 @@ class Known:
     generation: int
     """Another one after each removal; a client's pull token is made of it."""
     client_url: str
-    age: timedelta
-    """Since the user registered first."""
+    since_told: timedelta | None
+    """Since the client was first told its tokens; None before."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a registration does, by who asks for it."""
+
+    changes: bool = True
+    """Whether it changes what is known of a client beside its address."""
+    tells: bool = False
+    """Whether the caller is told the client's tokens."""
+    tells_first: bool = False
+    """Whether that counts as the first time."""
 
 
 def _check_host(url: str, *, bracketed: bool) -> None:

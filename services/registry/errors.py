@@ -172,6 +172,16 @@ class UnavailableError(RegistryError):
     status = 503
 
 
+class DatabaseRefusesError(UnavailableError):
+    """PostgreSQL does not let the registry in."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "PostgreSQL refuses one of the registry's logins: repeat deploy/postgres/init.sh, which makes the roles "
+            "and sets their passwords, or see DATABASE_URL and CAPTURES_DATABASE_URL."
+        )
+
+
 class DatabaseAwayError(UnavailableError):
     """PostgreSQL does not answer, or ended the transaction."""
 

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from shared.settings import HOW_TO_MAKE, SHORTEST_TOKEN, is_good_token
+from shared.settings import SHORTEST_TOKEN, is_good_token, what_is_good
 
 _SCOPES = ("read", "operate", "admin")
 
@@ -22,8 +22,8 @@ def _with_scopes(value: object) -> object:
 def _checked(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
     if any(scope not in _SCOPES or not is_good_token(token) for scope, token in pairs):
         message = (
-            "each must be `read:<token>`, `operate:<token>` or `admin:<token>`, the token with "
-            f"{SHORTEST_TOKEN} printable ASCII characters at least; {HOW_TO_MAKE}"
+            "each must be `read:<token>`, `operate:<token>` or `admin:<token>`, and the token must have "
+            f"{what_is_good(SHORTEST_TOKEN)}"
         )
         raise ValueError(message)
     return pairs

@@ -6,7 +6,7 @@ import structlog
 from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
-from shared.client_protocol import HEALTH_PATH, Health
+from shared.client_protocol import HEALTH_PATH, Health, registration_key_digest
 from shared.messages import Reason
 from shared.outbound import ClientCallError, ClientHttp
 
@@ -19,8 +19,10 @@ class ClientProbe:
     def __init__(self, *, http: ClientHttp) -> None:
         self._http = http
 
-    async def check(self, client_url: str, *, user_id: str) -> None:
-        """Return when the client at `client_url` is healthy and speaks for `user_id`.
+    async def check(self, client_url: str, *, user_id: str, registration_key: str | None = None) -> bool:
+        """Return when the client at `client_url` is healthy and speaks for `user_id`; whether it knows that key.
+
+        Only who made the key can have told that client its digest: so the caller is the client.
 
         Raises:
             RefusedError: it is not; the text says what it did, without the addresses that its name led to.
@@ -39,3 +41,5 @@ class ClientProbe:
         if health.client_id is not None and health.client_id != user_id:
             message = f"The client at {client_url} answers for another user than {user_id!r}."
             raise RefusedError(message)
+        shown = health.registration_key_sha256
+        return registration_key is not None and shown == registration_key_digest(registration_key)

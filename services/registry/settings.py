@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_network
 from typing import Annotated, Final
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -12,8 +13,20 @@ from pydantic_settings import NoDecode
 from services.registry.operator_tokens import OperatorTokens
 from services.registry.rate_limits import rates_of
 from shared.outbound_policy import USUAL_PORTS
-from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, Tokens
+from shared.settings import (
+    CaFile,
+    DatabaseUrl,
+    Networks,
+    Port,
+    Ports,
+    RabbitMQUrl,
+    Seconds,
+    ServiceSettings,
+    TokenKeys,
+    Tokens,
+)
 
+CAPTURES_READER: Final = "pullsync_captures_reader"
 _ORIGIN: Final = re.compile(r"https?://[^\s/?#@*,]+")
 
 
@@ -54,6 +67,8 @@ class RegistrySettings(ServiceSettings):
     """Defaults are for one machine."""
 
     database_url: DatabaseUrl = "postgresql://pullsync_registry:pullsync@localhost:5432/pullsync"
+    captures_database_url: Annotated[DatabaseUrl | None, BeforeValidator(lambda value: value or None)] = None
+    """By which it reads what ingest publishes; if not set DATABASE_URL, with the role pullsync_captures_reader."""
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
     rabbitmq_declare: bool = True
     """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
@@ -65,7 +80,7 @@ class RegistrySettings(ServiceSettings):
     """One of them is needed to register; empty for none."""
     service_tokens: Tokens = ()
     """One of them is needed to claim; empty for none."""
-    pull_token_keys: Tokens = ()
+    pull_token_keys: TokenKeys = ()
     """Clients' tokens are made by the first of them, and those by the others still recognised; empty for no tokens."""
     registry_anonymous: bool = False
     """Whether it may be reached from elsewhere without operators' tokens."""
@@ -107,3 +122,13 @@ class RegistrySettings(ServiceSettings):
     """Where clients may listen."""
     pull_sync_ca_file: CaFile = None
     """Certificates of private authorities, which clients may have theirs from; beside those of the system."""
+
+    @property
+    def reading_captures(self) -> str:
+        """The URL of the database by which captures are read."""
+        if self.captures_database_url is not None:
+            return self.captures_database_url
+        parts = urlsplit(self.database_url)
+        login, at, address = parts.netloc.rpartition("@")
+        _, colon, password = login.partition(":")
+        return urlunsplit(parts._replace(netloc=f"{CAPTURES_READER}{colon}{password}{at or '@'}{address}"))

@@ -6,6 +6,7 @@ Postgres and RabbitMQ are real; whoever is asked for his health at a registratio
 from __future__ import annotations
 
 import asyncio
+import json
 import subprocess
 import sys
 from collections.abc import AsyncIterator
@@ -24,13 +25,15 @@ from services.registry.access import RETRY_WINDOW
 from services.registry.api.permissions import NEEDS, Need
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
+from shared.client_protocol import registration_key_digest
 from shared.tokens import DerivedTokens, authorization
 from tests.raw_server import OK, served
 from tests.registry_parts import Database
 
 PULL_SYNC: Final = "/api/v1/pull-sync"
-KEY: Final = "k" * 32
-TOKENS: Final = {name: name[0] * 16 for name in ("read", "operate", "admin", "service", "enrol")}
+KEY: Final = "the-key-of-tokens-0123456789abcdef"
+TOKENS: Final = {name: f"{name}-01234567890" for name in ("read", "operate", "admin", "service", "enrol")}
+REGISTRATION_KEY: Final = "what-only-this-client-knows-0123456789"
 IDS: Final = {
     "user_id": "ash",
     "run_id": "00000000-0000-0000-0000-000000000000",
@@ -50,7 +53,10 @@ OPENED: Final = {
     "none": (),
 }
 """What each token opens, beside what is open to all; registration is looked at by itself."""
-HEALTHY: Final = OK + b'content-type: application/json\r\ncontent-length: 20\r\n\r\n{"status":"healthy"}'
+HEALTH: Final = json.dumps(
+    {"status": "healthy", "registration_key_sha256": registration_key_digest(REGISTRATION_KEY)}
+).encode()
+HEALTHY: Final = b"%bcontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (OK, len(HEALTH), HEALTH)
 
 
 @pytest.fixture
@@ -102,10 +108,11 @@ async def elsewhere() -> AsyncIterator[str]:
 
 
 async def register(
-    http: httpx.AsyncClient, client_url: str, token: str | None, *, user_id: str = "ash"
+    http: httpx.AsyncClient, client_url: str, token: str | None, *, key: str | None = REGISTRATION_KEY, **more: Any
 ) -> httpx.Response:
-    """As a client does."""
-    body = {"client_url": client_url, "user_id": user_id, "client_type": "web", "capabilities": []}
+    """As a client does, or as somebody who does not have its key."""
+    body = {"client_url": client_url, "user_id": "ash", "client_type": "web", "capabilities": [], **more}
+    body |= {"registration_key": key} if key else {}
     return await http.post(f"{PULL_SYNC}/register-client", json=body, headers=authorization(token))
 
 
@@ -122,8 +129,8 @@ async def generation(connection: asyncpg.Connection, user_id: str = "ash") -> in
 
 
 async def age(connection: asyncpg.Connection) -> None:
-    """Let the time pass in which a registration may be repeated by anybody."""
-    await connection.execute("UPDATE registry.clients SET registered_at = registered_at - $1::interval", RETRY_WINDOW)
+    """Let the time pass in which a client may ask for its tokens again without them."""
+    await connection.execute("UPDATE registry.clients SET tokens_told_at = tokens_told_at - $1::interval", RETRY_WINDOW)
 
 
 def operations(app: FastAPI) -> dict[str, tuple[str, str]]:
@@ -201,11 +208,12 @@ async def test_a_client_gets_its_token_when_it_registers(
     told, derived = answer.json(), DerivedTokens([KEY])
     token = told["client_token"]
     of_client = ("ash", await generation(connection))
-    assert (token, told["pull_token"]) == (derived.for_client(*of_client), derived.for_pulls(*of_client))
+    assert (token, told["pull_token"]) == (derived.for_client(*of_client), derived.for_pulls(*of_client, here))
     await age(connection)
     assert (await register(http, elsewhere, told["pull_token"])).status_code == 401
     moved = await register(http, elsewhere, token)
     assert (moved.status_code, moved.json()["client_token"]) == (200, token)
+    assert moved.json()["pull_token"] == derived.for_pulls(*of_client, elsewhere) != told["pull_token"]
     record = await http.get(f"{PULL_SYNC}/clients/ash", headers=authorization(token))
     assert record.json()["client_url"] == elsewhere
     assert (await http.delete(f"{PULL_SYNC}/unregister-client/ash", headers=authorization(token))).status_code == 200
@@ -216,7 +224,7 @@ async def test_a_client_gets_its_token_when_it_registers(
 
 async def test_nobody_registers_without_a_token(http: httpx.AsyncClient, here: str) -> None:
     """And nobody is called for him: the registry is no way to reach others."""
-    for token in (None, "x" * 16, TOKENS["read"], TOKENS["service"]):
+    for token in (None, "strange-0123456789", TOKENS["read"], TOKENS["service"]):
         assert (await register(http, "http://127.0.0.1:9", token)).status_code == 401
     assert (await register(http, here, TOKENS["operate"])).status_code == 200
 
@@ -246,6 +254,50 @@ async def test_a_lost_answer_may_be_asked_for_again_for_a_while(
     assert (await register(http, here, first.json()["client_token"])).json() == first.json()
 
 
+@pytest.mark.parametrize("key", [None, "another-client-that-has-the-token-0123"])
+async def test_who_is_not_the_client_is_told_no_token(
+    http: httpx.AsyncClient, here: str, connection: asyncpg.Connection, key: str | None
+) -> None:
+    """Every device has the registration token, and may know another's address: before, right after and long after."""
+    assert (await register(http, here, TOKENS["enrol"], key=key)).json().keys() == {"message"}
+    told = (await register(http, here, TOKENS["enrol"])).json()
+    assert told["client_token"], "the client itself gets its tokens, whoever was there before it"
+    assert (await register(http, here, TOKENS["enrol"], key=key)).json().keys() == {"message"}
+    await age(connection)
+    assert (await register(http, here, TOKENS["enrol"], key=key)).json().keys() == {"message"}
+
+
+async def test_a_stranger_changes_nothing_of_a_client(
+    http: httpx.AsyncClient, here: str, connection: asyncpg.Connection
+) -> None:
+    """Neither what kind it is nor what it can; the client does."""
+
+    async def kind() -> str:
+        record = await http.get(f"{PULL_SYNC}/clients/ash", headers=authorization(TOKENS["read"]))
+        return str(record.json()["client_type"])
+
+    told = (await register(http, here, TOKENS["enrol"])).json()
+    await age(connection)
+    assert (await register(http, here, TOKENS["enrol"], client_type="other")).status_code == 200
+    assert await kind() == "web"
+    assert (await register(http, here, told["client_token"], client_type="other")).status_code == 200
+    assert await kind() == "other"
+
+
+async def test_a_client_that_is_moved_by_an_operator_is_not_opened_elsewhere(
+    http: httpx.AsyncClient, here: str, elsewhere: str
+) -> None:
+    """What is shown at the new address is another token than the one that opens the client at the old one."""
+    told = (await register(http, here, TOKENS["enrol"])).json()
+    assert (await register(http, elsewhere, TOKENS["operate"])).json().keys() == {"message"}
+    answer = await http.post(f"{PULL_SYNC}/claims", json={"limit": 10}, headers=authorization(TOKENS["service"]))
+    [target] = answer.json()["targets"]
+    shown = DerivedTokens([KEY]).for_pulls(target["user_id"], target["token_generation"], target["client_url"])
+    assert shown != told["pull_token"]
+    moved_back = await register(http, here, told["client_token"])
+    assert moved_back.json() == told
+
+
 async def test_claims_name_the_generation_of_which_pullers_make_the_token(
     http: httpx.AsyncClient, here: str, connection: asyncpg.Connection
 ) -> None:
@@ -254,8 +306,10 @@ async def test_claims_name_the_generation_of_which_pullers_make_the_token(
     answer = await http.post(f"{PULL_SYNC}/claims", json={"limit": 10}, headers=authorization(TOKENS["service"]))
     [target] = answer.json()["targets"]
     assert target["token_generation"] == await generation(connection)
-    assert DerivedTokens([KEY]).for_pulls(target["user_id"], target["token_generation"]) == told
+    derived = DerivedTokens([KEY])
+    assert derived.for_pulls(target["user_id"], target["token_generation"], target["client_url"]) == told
     assert told not in answer.text
+    assert answer.json()["key_fingerprint"] == derived.fingerprint
 
 
 async def test_tokens_are_logged_nowhere(http: httpx.AsyncClient, here: str, capfd: pytest.CaptureFixture[str]) -> None:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dev.database import Database
     from dev.stack import Stack
 
-READ, OPERATE, ADMIN, ENROL, SERVICE = "r" * 16, "p" * 16, "a" * 16, "e" * 16, "s" * 16
-KEY: Final = "k" * 32
+READ, OPERATE, ADMIN, ENROL, SERVICE = (f"{letter}-0123456789abcdef" for letter in "rpaes")
+KEY: Final = "k-0123456789abcdef" * 2
 API: Final = "/api/v1/pull-sync"
 BAD_CAPTURE: Final = {"pokemon_id": 25, "pokemon_name": "\x1b[31m[bold]pikachu", "action": "capture"}
 PULL: Final = "7d3c9c5e-1a57-4a53-8d0e-2f8a4b9c6d7e"

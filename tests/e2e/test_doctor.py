@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-READ, SERVICE, ENROL, KEY = "r" * 16, "s" * 16, "e" * 16, "k" * 32
+READ, SERVICE, ENROL, KEY = (f"{letter}-0123456789abcdef" * 2 for letter in "rsek")
 DEEP: Final = ("database from here", "broker from here", "RabbitMQ nodes")
 AN_HOUR_AHEAD: Final = (
     "-c",
@@ -232,11 +232,10 @@ def test_a_dead_letter_is_found(ward: Ward) -> None:
 
 def test_a_missing_migration_is_found(ward: Ward) -> None:
     """By the registry itself, and by a look from here at the tables of either service."""
-    expected = ward.findings()["migrations"]["found"]
-    assert "0004" in expected
     version = asyncio.run(fetch(ward.database.registry_url, "SELECT version_num FROM registry.alembic_version"))
     asyncio.run(execute(ward.database.registry_url, "UPDATE registry.alembic_version SET version_num = '0001'"))
     ward.finds(migrations="problem")
+    assert ward.findings()["migrations"]["found"].startswith("The registry's tables are at 0001, its code wants ")
     assert ward.states(operator=ward.operator(**ward.settings))["database from here"] == "problem"
     asyncio.run(execute(ward.database.registry_url, f"UPDATE registry.alembic_version SET version_num = '{version}'"))
 

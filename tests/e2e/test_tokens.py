@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from dev.stack import Stack
 
 API: Final = "/api/v1/pull-sync"
-READ, OPERATE, ENROL, SERVICE = "r" * 16, "p" * 16, "e" * 16, "s" * 16
-KEY: Final = "k" * 32
+READ, OPERATE, ENROL, SERVICE = (f"{name}-01234567890" for name in ("read", "operate", "enrol", "service"))
+KEY: Final = "the-key-of-tokens-0123456789abcdef"
 PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture"}
 PULLS: Final[tuple[tuple[str, str, Any], ...]] = (
     ("GET", "/api/client/sync-data", None),

@@ -12,7 +12,7 @@ import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -25,7 +25,8 @@ from aio_pika.message import IncomingMessage
 from aiormq.abc import DeliveredMessage
 from pamqp.commands import Basic
 from pamqp.header import ContentHeader
-from pydantic import TypeAdapter
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticCustomError
 from starlette.requests import Request
 from starlette.types import Message as AsgiMessage
 from yarl import URL
@@ -33,7 +34,8 @@ from yarl import URL
 from services.client.bodies import as_capture_ids, as_new_capture, read_object
 from services.client.errors import RequestError
 from services.client.legacy_import import read_legacy_file
-from services.client.routes import CAPTURE_BODY_BYTES
+from services.client.registration import REGISTERED
+from services.client.routes import CAPTURE_BODY_BYTES, read_since
 from services.ingest.replay import read_again
 from services.ingest.store import Quarantined
 from services.puller import reading
@@ -42,13 +44,22 @@ from services.puller.complete_reading import read_complete_page
 from services.puller.plain_reading import parse_plain_answer
 from services.puller.reading import Page, read_page
 from services.registry.dead_letters.reading import WholeDeadLetter, described_whole, identity
-from services.registry.domain import checked_client_url
+from services.registry.domain import NewClient, checked_client_url
 from shared.capture_reading import RAW_CHARS, read_item
 from shared.claims import Claims
-from shared.client_protocol import HEALTH_PATH, AddCapture, Capture, Metadata
+from shared.client_protocol import (
+    HEALTH_PATH,
+    AddCapture,
+    Capture,
+    Health,
+    Metadata,
+    iso_millis,
+    registration_key_digest,
+)
 from shared.encoding import UnreadableMessageError, decoded, encoded
 from shared.errors import StartupError
 from shared.messages import CaptureBatch, CompletePull, Message, Part, Pull, PulledCapture, UnreadableItem
+from shared.tokens import bearer, is_one_of, is_sendable
 
 Target = Callable[[bytes], bool]
 
@@ -251,6 +262,62 @@ def client_url(data: bytes) -> bool:
     return True
 
 
+def health(body: bytes) -> bool:
+    """A client's health is what the protocol says, or is refused; it can be compared, whatever is in it."""
+    try:
+        read = Health.model_validate_json(body)
+    except ValidationError:
+        return False
+    assert read.registration_key_sha256 != registration_key_digest("any key that nobody has shown it")
+    return True
+
+
+def registration(body: bytes) -> bool:
+    """What is registered can be stored by Postgres and sent by HTTP, but for a NUL, which is looked for by itself."""
+    try:
+        client = NewClient.model_validate_json(body)
+    except ValidationError:
+        return False
+    for text in (client.user_id, client.client_url, client.client_type, *client.capabilities):
+        assert "\x00" not in text
+        text.encode()
+    return True
+
+
+def registered(body: bytes) -> bool:
+    """A token that a registry tells can be stood in a header."""
+    try:
+        told = REGISTERED.validate_json(body)
+    except ValidationError:
+        return False
+    tokens = [told.get("pull_token"), told.get("client_token")]
+    assert all(is_sendable(token) for token in tokens if token is not None)
+    return True
+
+
+def token(data: bytes) -> bool:
+    """The token of a header is compared as it is, and is what was sent after the scheme."""
+    found = bearer([data.decode("latin-1")])
+    if found is None:
+        return False
+    assert found == found.strip()
+    assert is_one_of(found, [found])
+    assert not is_one_of(found, [f"{found}-"])
+    return True
+
+
+def since(data: bytes) -> bool:
+    """A moment in a URL is one in UTC, or is refused with what is expected."""
+    try:
+        moment = read_since(data.decode(errors="replace"))
+    except PydanticCustomError as error:
+        return _refused(error)
+    if moment is not None:
+        assert moment.utcoffset() == timedelta(0)
+        iso_millis(moment)
+    return moment is not None
+
+
 def _host(name: str) -> object:
     """An address may be written in several ways."""
     try:
@@ -335,6 +402,11 @@ TARGETS: Final[Mapping[str, Target]] = {
         legacy_file,
         client_url,
         dead_letter,
+        health,
+        registration,
+        registered,
+        token,
+        since,
     )
 }
 """By name; each has a folder of seeds of the same name in `tests/fuzz/corpus`."""

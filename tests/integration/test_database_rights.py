@@ -12,10 +12,14 @@ from uuid import uuid4
 import asyncpg
 import pytest
 
-from dev.database import INGEST_ROLE, REGISTRY_ROLE, Database, create_database, with_database
+from dev.database import INGEST_ROLE, READER_ROLE, REGISTRY_ROLE, Database, create_database, with_database
 from services.ingest import app as ingest
 from services.registry import app as registry
+from services.registry.captures import Captures
+from services.registry.settings import RegistrySettings
+from shared.database import make_pool
 from shared.migrations import migrate
+from shared.sql import load_queries
 from tests.servers import PASSWORD, Servers
 
 PUBLISHED: Final = {
@@ -27,6 +31,14 @@ PUBLISHED: Final = {
 }
 """What ingest lets the registry see; see `services/registry/queries/captures.sql`."""
 
+_TROJAN: Final = """
+    CREATE FUNCTION captures.trojan() RETURNS bigint LANGUAGE plpgsql AS $$ BEGIN
+        RAISE EXCEPTION '% clients', (SELECT count(*) FROM registry.clients);
+    END $$;
+    CREATE OR REPLACE VIEW captures.published_totals AS
+    SELECT events, holdings, quarantined, updated_at, captures.trojan() AS ranked FROM captures.totals;
+"""
+
 _RELATIONS: Final = """
     SELECT relname, array_agg(attname ORDER BY attnum) AS columns, bool_or(relkind = 'v') AS is_view
     FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid
@@ -35,6 +47,7 @@ _RELATIONS: Final = """
 """
 
 both = pytest.mark.parametrize("service", ["registry", "ingest"])
+each = pytest.mark.parametrize("service", ["registry", "ingest", "reader"])
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +82,12 @@ async def connected(url: str) -> AsyncIterator[asyncpg.Connection]:
 
 def url_of(database: Database, service: str) -> str:
     """Where a service's role connects."""
-    return {"registry": database.registry_url, "ingest": database.ingest_url}[service]
+    return {"registry": database.registry_url, "ingest": database.ingest_url, "reader": reader_url(database)}[service]
+
+
+def reader_url(database: Database) -> str:
+    """Where the registry connects to read captures."""
+    return RegistrySettings(database_url=database.registry_url).reading_captures
 
 
 async def assert_denied(url: str, *statements: str) -> None:
@@ -101,18 +119,43 @@ def writes(relation: str, column: str) -> tuple[str, ...]:
 
 
 async def test_the_registry_can_not_read_captures_beyond_what_ingest_publishes(made: Database) -> None:
-    """Every view that is published for it can be read, and no table."""
+    """Every view that is published for it can be read, by a login of its own, and no table."""
     found = await relations(made, "captures")
-    async with connected(made.registry_url) as connection:
+    async with connected(reader_url(made)) as connection:
         for view in PUBLISHED:
             await connection.fetch(f"SELECT * FROM captures.{view}")
-    await assert_denied(made.registry_url, *(f"TABLE captures.{name}" for name in found if name not in PUBLISHED))
+    await assert_denied(reader_url(made), *(f"TABLE captures.{name}" for name in found if name not in PUBLISHED))
+    await assert_denied(made.registry_url, *(f"TABLE captures.{name}" for name in found))
     assert set(found) > PUBLISHED
+
+
+async def test_a_view_that_ingest_publishes_does_nothing_to_the_registry(servers: Servers) -> None:
+    """A hijacked ingest can put a function into a view, which runs with the rights of whoever reads it."""
+    name = f"pullsync_test_{uuid4().hex}"
+    database = await _made(servers.postgres_url, name)
+    try:
+        await _execute(database.ingest_url, _TROJAN)
+        pool = make_pool(reader_url(database), service="registry", max_size=1)
+        async with pool:
+            captures = Captures(pool=pool, queries=load_queries("services.registry"), is_registered=_nobody)
+            with pytest.raises(asyncpg.InsufficientPrivilegeError, match="schema registry"):
+                await captures.totals()
+        # It would have been run, had the registry read by its own role: the attack is one.
+        await _execute(database.ingest_url, "GRANT SELECT ON captures.published_totals TO pullsync_registry")
+        await _execute(database.ingest_url, "GRANT USAGE ON SCHEMA captures TO pullsync_registry")
+        with pytest.raises(asyncpg.RaiseError, match="0 clients"):
+            await _execute(database.registry_url, "TABLE captures.published_totals")
+    finally:
+        await _execute(servers.postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _nobody(_user_id: str) -> bool:
+    return False
 
 
 async def test_the_registry_can_not_write_captures(made: Database) -> None:
     """Neither a table nor by way of a view, most of which PostgreSQL could write through."""
-    async with connected(made.registry_url) as connection:
+    async with connected(reader_url(made)) as connection:
         for name in await relations(made, "captures"):
             held = await connection.fetchval(
                 "SELECT has_table_privilege($1, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"
@@ -121,7 +164,7 @@ async def test_the_registry_can_not_write_captures(made: Database) -> None:
             )
             assert held is False, name
     await assert_denied(
-        made.registry_url,
+        reader_url(made),
         *writes("captures.events", "user_id"),
         *writes("captures.events_0", "user_id"),
         *writes("captures.holdings", "user_id"),
@@ -132,6 +175,12 @@ async def test_the_registry_can_not_write_captures(made: Database) -> None:
         "TRUNCATE captures.events",
         "TRUNCATE captures.ranking, captures.totals",
     )
+
+
+async def test_whoever_reads_captures_can_not_read_the_registry(made: Database) -> None:
+    """Nor write it; the login has no more than what ingest publishes."""
+    for name, columns in (await relations(made, "registry")).items():
+        await assert_denied(reader_url(made), f"TABLE registry.{name}", *writes(f"registry.{name}", columns[0]))
 
 
 async def test_ingest_can_not_read_the_registry(made: Database) -> None:
@@ -152,10 +201,10 @@ async def test_ingest_can_not_write_the_registry(made: Database) -> None:
         await assert_denied(made.ingest_url, *writes(f"registry.{name}", columns[0]), f"TRUNCATE registry.{name}")
 
 
-@both
+@each
 async def test_nothing_can_be_created_outside_of_the_own_schema(service: str, made: Database) -> None:
-    """Not in the other's schema, not in the one that everybody searches, no new schema, no extension."""
-    other = {"registry": "captures", "ingest": "registry"}[service]
+    """Not in the other's schema nor in the one that everybody searches, no new schema or extension, no large object."""
+    other = {"registry": "captures", "ingest": "registry", "reader": "captures"}[service]
     await assert_denied(
         url_of(made, service),
         f"CREATE TABLE {other}.mine ()",
@@ -166,19 +215,24 @@ async def test_nothing_can_be_created_outside_of_the_own_schema(service: str, ma
         "CREATE EXTENSION hstore SCHEMA public",
         f"DROP SCHEMA {other} CASCADE",
         f"ALTER SCHEMA {other} RENAME TO mine",
+        "SELECT lo_create(0)",
+        "SELECT lo_creat(-1)",
+        "SELECT lo_from_bytea(0, 'mine')",
     )
 
 
 async def test_the_registry_can_not_make_temporary_tables(made: Database) -> None:
     """It needs none, and they would fill the disk of all; ingest stores by way of one."""
-    await assert_denied(made.registry_url, "CREATE TEMPORARY TABLE mine ()")
+    for url in (made.registry_url, reader_url(made)):
+        await assert_denied(url, "CREATE TEMPORARY TABLE mine ()")
     await _execute(made.ingest_url, "CREATE TEMPORARY TABLE mine ()")
 
 
-@both
+@each
 async def test_a_role_can_not_become_another(service: str, made: Database) -> None:
     """Neither the other service's, nor the superuser, nor more than it is."""
-    role, other = (REGISTRY_ROLE, INGEST_ROLE) if service == "registry" else (INGEST_ROLE, REGISTRY_ROLE)
+    role = {"registry": REGISTRY_ROLE, "ingest": INGEST_ROLE, "reader": READER_ROLE}[service]
+    other = INGEST_ROLE if service == "registry" else REGISTRY_ROLE
     await assert_denied(
         url_of(made, service),
         f"SET ROLE {other}",
@@ -190,6 +244,23 @@ async def test_a_role_can_not_become_another(service: str, made: Database) -> No
         "CREATE ROLE mine",
         "CREATE DATABASE mine",
     )
+
+
+@each
+async def test_no_other_database_of_the_server_is_open(service: str, made: Database) -> None:
+    """Those that every server has; it is ours alone."""
+    for name in ("postgres", "template1"):
+        with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
+            await asyncpg.connect(with_database(url_of(made, service), name))
+
+
+@each
+async def test_a_service_leaves_connections_for_the_others(service: str, made: Database) -> None:
+    """However many it opens: PostgreSQL has 200 in all."""
+    async with connected(made.admin_url) as admin:
+        role = urlsplit(url_of(made, service)).username
+        limit = await admin.fetchval("SELECT rolconnlimit FROM pg_roles WHERE rolname = $1", role)
+    assert 0 < 2 * limit < 200
 
 
 @both
@@ -218,8 +289,7 @@ async def test_a_stranger_can_not_even_connect(made: Database) -> None:
     await _execute(made.admin_url, f"CREATE ROLE {stranger} LOGIN PASSWORD 'x'")
     try:
         with pytest.raises(asyncpg.InsufficientPrivilegeError, match="permission denied for database"):
-            await asyncpg.connect(url)
-        await _execute(with_database(url, "postgres"), "SELECT 1")  # so the password is right
+            await asyncpg.connect(url)  # so the password is right
     finally:
         await _execute(made.admin_url, f"DROP ROLE {stranger}")
 

@@ -74,7 +74,7 @@ async def test_all_is_told_of_a_stack_that_is_well(settings: RegistrySettings) -
     assert database["version_number"] >= 150000
     assert database["tables"]["standing"] == "current"
     assert database["tables"]["revision"] == database["tables"]["expected"]
-    assert database["tables"]["missing_views"] == []
+    assert (database["tables"]["missing_views"], database["tables"]["captures_problem"]) == ([], None)
     assert 0 < database["connections"] < database["max_connections"]
     assert abs(database["clock_offset_s"]) < 1
     assert (broker["product"], broker["takes_messages"]) == ("RabbitMQ", True)
@@ -111,7 +111,9 @@ async def test_it_answers_without_a_database(database: Database, broker: Broker)
 
     async def problem(url: str) -> str | None:
         async with make_pool(url, service="test", max_size=1) as pool:
-            return (await DatabaseDiagnosis(pool=pool, queries=queries, migrations=MIGRATIONS).report()).problem
+            return (
+                await DatabaseDiagnosis(pool=pool, captures_pool=pool, queries=queries, migrations=MIGRATIONS).report()
+            ).problem
 
     assert await problem(f"postgresql://pullsync_registry:x@{NOWHERE}/pullsync") == "away"
     assert await problem(database.registry_url.replace("pullsync_registry:", "pullsync_nobody:")) == "refused"
@@ -127,7 +129,9 @@ async def test_it_does_not_wait_for_a_silent_server(hung_server: str) -> None:
     address = hung_server.removeprefix("http://")
     queries = load_queries("services.registry")
     async with make_pool(f"postgresql://a:b@{address}/c", service="test", max_size=1) as pool:
-        database = await DatabaseDiagnosis(pool=pool, queries=queries, migrations=MIGRATIONS).report()
+        database = await DatabaseDiagnosis(
+            pool=pool, captures_pool=pool, queries=queries, migrations=MIGRATIONS
+        ).report()
     broker = await BrokerDiagnosis(url=f"amqp://a:b@{address}/").report()
     assert (database.problem, broker.problem) == ("slow", "slow")
 
@@ -159,6 +163,7 @@ async def test_clocks_that_differ_are_told(database: Database) -> None:
     async with make_pool(database.registry_url, service="test", max_size=1) as pool:
         found = await DatabaseDiagnosis(
             pool=pool,
+            captures_pool=pool,
             queries=load_queries("services.registry"),
             migrations=MIGRATIONS,
             now=lambda: datetime.now(UTC) + timedelta(hours=1),
@@ -211,3 +216,12 @@ async def test_a_part_that_does_not_end_is_given_up() -> None:
     assert await within(0.05, deaf(), otherwise="nothing", name="deaf") == "nothing"
     assert await within(5, broken(), otherwise="nothing", name="broken") == "nothing"
     released.set()
+
+
+async def test_a_login_for_captures_that_is_refused_is_told(settings: RegistrySettings) -> None:
+    """By itself: the registry's own tables are read by another."""
+    wrong = settings.reading_captures.replace("pullsync_captures_reader:", "pullsync_nobody:")
+    async with registry(settings.model_copy(update={"captures_database_url": wrong})) as web:
+        found = (await diagnosis(web))["database"]
+    assert (found["problem"], found["tables"]["standing"]) == (None, "current")
+    assert found["tables"]["captures_problem"] == "refused"

@@ -207,7 +207,7 @@ async def test_an_unknown_user_is_told_from_one_without_holdings(
     await hold(pool, "remover", 1, removed=True)
     connection = await asyncpg.connect(database.registry_url)
     register = load_queries("services.registry")["register"]
-    await connection.execute(register, "new", "http://localhost:1", "web", [], None, None)
+    await connection.execute(register, "new", "http://localhost:1", "web", [], None, None, True, False)
     await connection.close()
     for known in ("generous", "remover", "new"):
         answer = await http.get(f"{USERS}/{known}")
@@ -242,7 +242,7 @@ async def test_what_cannot_be_meant_is_refused(
 
 async def test_the_registry_reads_views_and_no_tables(database: Database) -> None:
     """What ingest does not publish stays its own."""
-    connection = await asyncpg.connect(database.registry_url)
+    connection = await asyncpg.connect(reader_url(database))
     try:
         for view in ("ranking", "totals", "holders", "holdings", "quarantine"):
             await connection.execute(f"SELECT FROM captures.published_{view}")
@@ -253,10 +253,15 @@ async def test_the_registry_reads_views_and_no_tables(database: Database) -> Non
         await connection.close()
 
 
+def reader_url(database: Database) -> str:
+    """Where the registry reads what ingest publishes."""
+    return RegistrySettings(database_url=database.registry_url).reading_captures
+
+
 PAGES: Final[dict[str, tuple[str, str]]] = {
     "top_holders": ("integer, text, integer", "-2, 'u7', 100"),
     "user_holdings": ("text, integer, integer", "'u7', 0, 100"),
-    "is_known_user": ("text", "'u7'"),
+    "has_stored": ("text", "'u7'"),
     "quarantine_page": ("bigint, integer, integer", "500, 100, 200"),
     "quarantine_page_of_user": ("bigint, integer, integer, text", "0, 100, 200, 'u7'"),
     "quarantined_item": ("bigint", "7"),
@@ -278,7 +283,7 @@ async def test_no_page_reads_all_users(database: Database, pool: asyncpg.Pool) -
     """Plans of every page, made for its values and for any: by indexes, and of one user in one partition."""
     await pool.execute(MANY_ROWS)
     queries = load_queries("services.registry")
-    connection = await asyncpg.connect(database.registry_url)
+    connection = await asyncpg.connect(reader_url(database))
     try:
         for mode in ("force_custom_plan", "force_generic_plan"):
             await connection.execute(f"SET plan_cache_mode = {mode}")
@@ -309,3 +314,18 @@ def assert_by_index(name: str, read: Sequence[dict[str, Any]]) -> None:
         assert node["Actual Rows"] + node.get("Rows Removed by Filter", 0) <= 300, name
     holdings = {node["Relation Name"] for node in read if node["Relation Name"].startswith("holdings")}
     assert len(holdings) <= 1, name
+
+
+async def test_a_login_that_is_refused_is_told_with_what_to_do(database: Database, broker_url: str) -> None:
+    """As after an update before the script of the roles was repeated."""
+    settings = RegistrySettings(
+        database_url=database.registry_url,
+        rabbitmq_url=broker_url,
+        captures_database_url=reader_url(database).replace("pullsync_captures_reader", "pullsync_nobody"),
+    )
+    app = build_app(settings)
+    transport = httpx.ASGITransport(app)
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://r") as http:
+        answer = await http.get(RANKING)
+    assert (answer.status_code, answer.json()["type"]) == (503, "urn:pullsync:problem:database-refuses")
+    assert "init.sh" in answer.json()["detail"]

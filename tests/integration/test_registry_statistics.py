@@ -215,7 +215,9 @@ async def test_what_ended_connections_counted_is_folded(registry: Registry, data
     await registry.register("ash")
     for n in range(3):
         connection = await asyncpg.connect(database.registry_url)
-        await connection.execute(QUERIES["register"], f"user_{n}", "http://localhost:1", "web", [], None, None)
+        await connection.execute(
+            QUERIES["register"], f"user_{n}", "http://localhost:1", "web", [], None, None, True, False
+        )
         await connection.close()
     await registry.cleanup.now()
     await registry.assert_counted()
@@ -231,12 +233,12 @@ async def test_a_connection_that_counts_while_another_folds(registry: Registry, 
     """A row that is folded and written to at once loses nothing: the process number may be in use again."""
     await registry.register("ash")
     async with registry.pool.acquire() as counting, registry.pool.acquire() as folding:
-        await counting.execute(QUERIES["register"], "misty", "http://localhost:1", "web", [], None, None)
+        await counting.execute(QUERIES["register"], "misty", "http://localhost:1", "web", [], None, None, True, False)
         await folding.execute("UPDATE registry.client_counts SET backend = -backend WHERE backend = pg_backend_pid()")
         transaction = folding.transaction()
         await transaction.start()
         await folding.execute(QUERIES["fold_client_counts"])
-        await counting.execute(QUERIES["register"], "brock", "http://localhost:1", "web", [], None, None)
+        await counting.execute(QUERIES["register"], "brock", "http://localhost:1", "web", [], None, None, True, False)
         await transaction.commit()
     await registry.assert_counted()
     assert database.registry_url

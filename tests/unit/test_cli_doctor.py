@@ -216,6 +216,13 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
         "published_totals",
         "restart ingest",
     ),
+    "views not read": (
+        diagnosed(("database", "tables", "captures_problem"), "refused"),
+        "migrations",
+        "problem",
+        "does not let it in for that",
+        "CAPTURES_DATABASE_URL",
+    ),
     "broker away": (
         diagnosed(("broker", "problem"), "away"),
         "broker",

@@ -187,6 +187,26 @@ def test_values_that_differ_are_told(root: Path) -> None:
     assert (root / "puller" / "SERVICE_TOKENS").read_text() == "another\n"
 
 
+def test_a_password_that_one_side_lacks_is_told(root: Path) -> None:
+    """As when one half of a pair was removed, and made anew."""
+    (root / "rabbitmq" / "PULLER_RABBITMQ_PASSWORD").unlink()
+    folder = again(root)
+    assert [path.name for path in folder.made] == ["PULLER_RABBITMQ_PASSWORD"]
+    [problem] = folder.problems
+    assert str(root / "puller" / "RABBITMQ_URL") in problem
+    (root / "puller" / "RABBITMQ_URL").unlink()
+    assert again(root).problems == []
+
+
+def test_an_empty_file_is_told(root: Path) -> None:
+    """What would be made of it can't be."""
+    (root / "registry" / "REGISTRATION_TOKENS").write_text("\n")
+    (root / "client" / "CLIENT_REGISTRATION_TOKEN").unlink()
+    [problem] = again(root).problems
+    assert str(root / "registry" / "REGISTRATION_TOKENS") in problem
+    assert "is empty" in problem
+
+
 def test_a_certificate_that_is_of_no_use_is_told(root: Path) -> None:
     """Soon too old, of another authority, without a name, no certificate; each with what to do."""
     authority = Authority.from_pem(*((root / "ca" / name).read_text() for name in ("ca.crt", "ca.key")))

@@ -110,7 +110,7 @@ async def test_the_timer_neither_stalls_nor_stampedes(wall_clock: WallClock, mon
 
     registry_http = httpx.AsyncClient(transport=httpx.MockTransport(claim))
     async with registry_http, client_http() as http:
-        registry = RegistryApi(http=registry_http, backend_url="http://registry")
+        registry = RegistryApi(http=registry_http, backend_url="http://registry", key_fingerprint=None)
         parts = pulls_with(http, Published())
         timer = asyncio.create_task(Timer(registry=registry, pulls=parts, can_hand_over=always).run())
         for hours in STEPS_H:

@@ -22,7 +22,7 @@ class Registry(RegistryApi):
     """Counts the claims; nobody is due."""
 
     def __init__(self) -> None:
-        super().__init__(http=httpx.AsyncClient(), backend_url="http://registry")
+        super().__init__(http=httpx.AsyncClient(), backend_url="http://registry", key_fingerprint=None)
         self.claims = 0
 
     async def claim(self, limit: int, *, ahead_s: float) -> tuple[PullTarget, ...]:

@@ -21,6 +21,7 @@ from shared.claims import Claims
 from shared.encoding import UnreadableMessageError, decoded, encoded
 from shared.message_schemas import attribute_docstrings, schemas_of
 from shared.messages import (
+    CaptureBatch,
     Message,
     Outcome,
     Part,
@@ -229,4 +230,4 @@ def test_what_the_code_says_of_a_field_is_in_its_schema() -> None:
     assert properties["error"]["description"] == "One sentence for an operator."
     assert "description" not in properties["stored"]
     assert "\nit. Ids are" in schemas["CompletePage"]["properties"]["until"]["description"]
-    assert attribute_docstrings(Claims) == {}
+    assert attribute_docstrings(CaptureBatch) == {}

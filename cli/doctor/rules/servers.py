@@ -122,10 +122,17 @@ def migrations(facts: Facts) -> Iterator[Finding]:
         yield problem(
             "migrations",
             f"The registry can't read what ingest publishes: {', '.join(tables['missing_views'])}.",
-            "Ingest makes it when it starts: docker compose restart ingest. If it is there: is the registry's role a "
-            "member of pullsync_captures_reader (deploy/postgres/roles.sql)?",
+            "Ingest makes it when it starts: docker compose restart ingest. If it is there, CAPTURES_DATABASE_URL has "
+            "another role than pullsync_captures_reader, to which it is granted.",
         )
-    if tables["standing"] == "current" and not tables["missing_views"]:
+    if tables["captures_problem"]:
+        yield problem(
+            "migrations",
+            "The registry can't read what ingest publishes: PostgreSQL does not let it in for that.",
+            "Repeat deploy/postgres/init.sh, which makes the role pullsync_captures_reader and sets its password, or "
+            "see CAPTURES_DATABASE_URL of the registry.",
+        )
+    if tables["standing"] == "current" and not tables["missing_views"] and not tables["captures_problem"]:
         yield ok(
             "migrations", f"All are applied: the registry's to {tables['revision']}, and ingest's views are there."
         )

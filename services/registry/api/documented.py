@@ -21,6 +21,7 @@ from services.registry.dead_letters.queue import BrokerAwayError, DeadLettersBus
 from services.registry.errors import (
     CapturesNotReadyError,
     DatabaseAwayError,
+    DatabaseRefusesError,
     RefusedError,
     RegistryError,
     TooManyRequestsError,
@@ -207,7 +208,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
     "quarantine_replay_one": Documented(
         answers={202: examples.ASKED}, refusals=(UnknownQuarantinedError, ReplayNotTakenError)
     ),
-    "system_database_status": Documented(refusals=(DatabaseAwayError, CapturesNotReadyError)),
+    "system_database_status": Documented(refusals=(DatabaseAwayError, DatabaseRefusesError, CapturesNotReadyError)),
     "system_diagnosis": Documented(answers={200: examples.DIAGNOSIS}),
     "dead_letters_list_queues": Documented(
         answers={

@@ -160,7 +160,13 @@ DIAGNOSIS: Final = {
         "max_connections": 200,
         "clock_offset_s": 0.0,
         "clock_uncertainty_s": 0.001,
-        "tables": {"revision": "0004", "expected": "0004", "standing": "current", "missing_views": []},
+        "tables": {
+            "revision": "0004",
+            "expected": "0004",
+            "standing": "current",
+            "missing_views": [],
+            "captures_problem": None,
+        },
     },
     "broker": {
         "problem": None,

@@ -24,6 +24,7 @@ from services.registry.errors import (
     BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
+    DatabaseRefusesError,
     InternalError,
     InvalidRequestError,
     MalformedBodyError,
@@ -164,6 +165,7 @@ def _kinds(operation: Json) -> Iterator[type[RegistryError]]:
         yield BodyTooLargeError
     if WITHOUT_DATABASE.isdisjoint(operation["tags"]):
         yield DatabaseAwayError
+        yield DatabaseRefusesError
     if not WITH_CAPTURES.isdisjoint(operation["tags"]):
         yield CapturesNotReadyError
     yield from OPERATIONS.get(operation["operationId"], _NOTHING).refusals

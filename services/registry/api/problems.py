@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
+from itertools import chain
 from typing import Annotated, Final
 
 import asyncpg
@@ -29,6 +30,7 @@ from services.registry.errors import (
     BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
+    DatabaseRefusesError,
     InternalError,
     InvalidField,
     InvalidRequestError,
@@ -55,6 +57,12 @@ _SCHEMA_MISSING: Final = (
     asyncpg.InvalidSchemaNameError,
 )
 """Ingest has not started yet, or is still to be upgraded."""
+_DATABASE: Final[Sequence[tuple[tuple[type[Exception], ...], type[RegistryError]]]] = (
+    (_SCHEMA_MISSING, CapturesNotReadyError),
+    ((asyncpg.InvalidAuthorizationSpecificationError,), DatabaseRefusesError),
+    (TRANSIENT, DatabaseAwayError),
+)
+"""What PostgreSQL's errors mean to a caller."""
 
 _TELL_EVERY_S: Final = 30.0
 """Between two lines about the same outage, which each request meets."""
@@ -129,7 +137,13 @@ def install_error_handlers(app: FastAPI) -> None:
     """
     app.add_middleware(BodyLimit)
     handle = partial(_handle, Seldom(every_s=_TELL_EVERY_S))
-    for kind in (RegistryError, RequestValidationError, HTTPException, *_SCHEMA_MISSING, *TRANSIENT, Exception):
+    for kind in (
+        RegistryError,
+        RequestValidationError,
+        HTTPException,
+        *chain(*(kinds for kinds, _ in _DATABASE)),
+        Exception,
+    ):
         app.add_exception_handler(kind, handle)
 
 
@@ -164,11 +178,7 @@ def _translated(error: Exception) -> RegistryError:
             return _of_validation(error)
         case HTTPException():
             return _of_http(error)
-        case _ if isinstance(error, _SCHEMA_MISSING):
-            return CapturesNotReadyError()
-        case _ if isinstance(error, TRANSIENT):
-            return DatabaseAwayError()
-    return InternalError()
+    return next((problem() for kinds, problem in _DATABASE if isinstance(error, kinds)), InternalError())
 
 
 def _of_validation(error: RequestValidationError) -> RegistryError:

@@ -18,6 +18,8 @@ from shared.migrations import History
 _ANSWER_S: Final = 3.0
 _VIEW: Final = re.compile(r"\bcaptures\.(published_\w+)")
 _UNPREPARED: Final = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
+_NO_ANSWER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""TimeoutError is an OSError."""
 
 
 def utc_now() -> datetime:
@@ -26,19 +28,21 @@ def utc_now() -> datetime:
 
 
 class DatabaseDiagnosis:
-    """Asks one question, within three seconds. It never raises."""
+    """Asks by both logins of the registry, within three seconds each. It never raises."""
 
     def __init__(
         self,
         *,
         pool: asyncpg.Pool,
+        captures_pool: asyncpg.Pool,
         queries: Mapping[str, str],
         migrations: Path,
         now: Callable[[], datetime] = utc_now,
     ) -> None:
         """`migrations` is the folder of the registry's history."""
         self._pool = pool
-        self._query = queries["diagnosis"]
+        self._captures_pool = captures_pool
+        self._queries = queries
         self._views = sorted({name for query in queries.values() for name in _VIEW.findall(query)})
         self._history = History(migrations)
         self._now = now
@@ -48,9 +52,9 @@ class DatabaseDiagnosis:
         try:
             async with asyncio.timeout(_ANSWER_S), self._pool.acquire() as connection:
                 before = self._now()
-                row = await connection.fetchrow(self._query, self._views)
+                row = await connection.fetchrow(self._queries["diagnosis"])
                 after = self._now()
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:  # TimeoutError is an OSError
+        except _NO_ANSWER as error:
             return DatabaseReport(problem=_problem(error))
         assert row is not None, "it always has a row"  # noqa: S101 - ours
         uncertainty = (after - before) / 2
@@ -63,12 +67,24 @@ class DatabaseDiagnosis:
             max_connections=row["max_connections"],
             clock_offset_s=round((row["now"] - before - uncertainty).total_seconds(), 3),
             clock_uncertainty_s=round(uncertainty.total_seconds(), 3),
-            tables=SchemaReport(
-                revision=row["revision"],
-                expected=self._history.head,
-                standing=self._history.standing(row["revision"]),
-                missing_views=row["missing_views"],
-            ),
+            tables=await self._tables(row["revision"]),
+        )
+
+    async def _tables(self, revision: str | None) -> SchemaReport:
+        missing: list[str] = []
+        problem: Problem | None = None
+        try:
+            async with asyncio.timeout(_ANSWER_S):
+                rows = await self._captures_pool.fetch(self._queries["missing_views"], self._views)
+            missing = [row["view"] for row in rows]
+        except _NO_ANSWER as error:
+            problem = _problem(error)
+        return SchemaReport(
+            revision=revision,
+            expected=self._history.head,
+            standing=self._history.standing(revision),
+            missing_views=missing,
+            captures_problem=problem,
         )
 
 

@@ -19,7 +19,7 @@ from services.registry.diagnosis.report import (
     SettingsReport,
 )
 
-_DATABASE_S: Final = 5.0
+_DATABASE_S: Final = 8.0
 _BROKER_S: Final = 15.0
 _DISK_S: Final = 3.0
 """Above what each needs with its own limits, which tell better what is wrong."""

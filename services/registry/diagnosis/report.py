@@ -32,6 +32,8 @@ class SchemaReport(ApiModel):
     """`behind`: migrations are missing. `ahead`: a newer version of the registry has made some."""
     missing_views: list[str]
     """Those of ingest that this registry reads and that are missing, or not granted to it."""
+    captures_problem: Problem | None
+    """Why that could not be looked at by the login that reads them; the words are those of the database's problem."""
 
 
 class DatabaseReport(ApiModel):

@@ -1,4 +1,5 @@
--- What ingest publishes for the registry. Every page begins at its place in an index, however many users there are.
+-- What ingest publishes for the registry, which reads it by a login of its own. Every page begins at its place in an
+-- index, however many users there are.
 
 -- name: ranking
 SELECT pokemon_id, pokemon_name, holders, updated_at FROM captures.published_ranking
@@ -16,10 +17,9 @@ SELECT pokemon_id, pokemon_name, held_since FROM captures.published_holdings
 WHERE user_id = $1 AND pokemon_id > $2 AND held
 ORDER BY pokemon_id LIMIT $3;
 
--- name: is_known_user
--- Whether there is a client of that user, or something of his was ever stored.
-SELECT EXISTS (SELECT FROM captures.published_holdings WHERE user_id = $1)
-    OR EXISTS (SELECT FROM registry.clients WHERE user_id = $1);
+-- name: has_stored
+-- Whether something of that user was ever stored.
+SELECT EXISTS (SELECT FROM captures.published_holdings WHERE user_id = $1);
 
 -- name: capture_totals
 SELECT events, holdings, ranked, quarantined, updated_at FROM captures.published_totals;

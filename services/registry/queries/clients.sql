@@ -3,19 +3,21 @@
 
 -- name: registration
 -- By the clock of the moment: a statement may wait for another's lock.
-SELECT token_generation AS generation, client_url, clock_timestamp() - registered_at AS age
+SELECT token_generation AS generation, client_url, clock_timestamp() - tokens_told_at AS since_told
 FROM registry.clients WHERE user_id = $1;
 
 -- name: register
 -- A known client keeps its history, its lease and its pause; else it is due at once, whatever went wrong before. No row
 -- when the client is known by another generation than $5, or at another address than $6 (null: when it is known at all).
-INSERT INTO registry.clients AS c (user_id, client_url, client_type, capabilities)
-SELECT $1, $2, $3, $4
+-- What it is changes only with $7; with $8 it is told its tokens.
+INSERT INTO registry.clients AS c (user_id, client_url, client_type, capabilities, tokens_told_at)
+SELECT $1, $2, $3, $4, CASE WHEN $8 THEN now() END
 WHERE $5::bigint IS NULL OR EXISTS (SELECT FROM registry.clients WHERE user_id = $1 AND token_generation = $5)
 ON CONFLICT (user_id) DO UPDATE SET
     client_url = excluded.client_url,
-    client_type = excluded.client_type,
-    capabilities = excluded.capabilities,
+    client_type = CASE WHEN $7 THEN excluded.client_type ELSE c.client_type END,
+    capabilities = CASE WHEN $7 THEN excluded.capabilities ELSE c.capabilities END,
+    tokens_told_at = coalesce(c.tokens_told_at, excluded.tokens_told_at),
     updated_at = now(),
     failures = 0,
     inactive_since = NULL,

@@ -34,8 +34,10 @@ class ClaimRequest(ApiModel):
 class ClaimRoutes:
     """For pullers only."""
 
-    def __init__(self, *, leases: Leases) -> None:
+    def __init__(self, *, leases: Leases, key_fingerprint: str | None) -> None:
+        """`key_fingerprint` is that of the key of clients' tokens."""
         self._leases = leases
+        self._key_fingerprint = key_fingerprint
 
     def router(self) -> APIRouter:
         """To be included by the app."""
@@ -46,5 +48,5 @@ class ClaimRoutes:
     async def claim(self, body: ClaimRequest) -> Response:
         """Lease clients that are due to the caller; nobody else gets them until they are settled or the lease ends."""
         targets = await self._leases.claim_due(body.limit, ahead=timedelta(seconds=body.ahead_s))
-        claims = Claims(targets=tuple(targets))
+        claims = Claims(targets=tuple(targets), key_fingerprint=self._key_fingerprint)
         return Response(encoded(claims), media_type="application/json")

@@ -8,10 +8,11 @@ import structlog
 from fastapi import APIRouter, Path, Query, Request, Response
 from pydantic import ConfigDict, Field
 
-from services.registry.access import Access
+from services.registry.access import Access, Standing, terms_of
 from services.registry.api.models import ApiModel
 from services.registry.api.paging import LONGEST_ID, After, link_to, page_after
 from services.registry.clients import Clients, Selection, possible
+from services.registry.clients import Registered as ClientRegistered
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, Known, NewClient
 from services.registry.nudges import Nudges
@@ -22,6 +23,11 @@ from shared.tokens import bearer
 PREFIX: Final = "/api/v1/pull-sync"
 LIST_PATH: Final = f"{PREFIX}/registered-clients"
 PAGE: Final = 1_000
+
+_UNTOLD: Final = (
+    "Its tokens are told to the client itself: when it registers with a `registration_key` of which its health shows "
+    "the SHA-256 (docs/client-protocol.md)."
+)
 
 log = structlog.get_logger()
 
@@ -92,25 +98,33 @@ class ClientRoutes:
 
     async def register(self, request: Request, client: NewClient) -> Registered:
         """Register a client, after asking it whether it is there. It is pulled within a second or two."""
-        token, may_be_told = bearer(request.headers.getlist("authorization")), False
+        token = bearer(request.headers.getlist("authorization"))
 
-        def check(known: Known | None) -> None:
-            nonlocal may_be_told
-            may_be_told = self._access.require_registration(token, client.user_id, client.client_url, known)
+        def standing(known: Known | None) -> Standing:
+            return self._access.require_registration(token, client.user_id, client.client_url, known)
 
-        check(await self._clients.known(client.user_id))  # nobody is called for one who may not register
-        await self._probe.check(client.client_url, user_id=client.user_id)
-        registered = await self._clients.register(client, check=check)
+        standing(await self._clients.known(client.user_id))  # nobody is called for one who may not register
+        is_client = await self._probe.check(
+            client.client_url, user_id=client.user_id, registration_key=client.registration_key
+        )
+        registered = await self._clients.register(client, terms=lambda known: terms_of(standing(known), is_client))
         log.info("client_registered", user_id=client.user_id, client_url=client.client_url, is_new=registered.is_new)
         answer = Registered(message=f"Client {client.user_id} is registered at {client.client_url}.")
-        if not may_be_told:
-            return answer
-        tokens, of_client = self._access.derived_tokens, (client.user_id, registered.generation)
-        told = {
-            "pull_token": tokens.for_pulls(*of_client) if tokens else None,
-            "client_token": tokens.for_client(*of_client) if tokens else None,
-        }
-        return answer.model_copy(update=told)
+        return answer.model_copy(update=self._tokens(client, registered))
+
+    def _tokens(self, client: NewClient, registered: ClientRegistered) -> dict[str, str | None]:
+        """What the answer has of them beside its message."""
+        tokens = self._access.derived_tokens
+        if tokens is None:
+            return {"pull_token": None, "client_token": None}
+        if registered.terms.tells:
+            return {
+                "pull_token": tokens.for_pulls(client.user_id, registered.generation, client.client_url),
+                "client_token": tokens.for_client(client.user_id, registered.generation),
+            }
+        if registered.terms.changes:
+            return {"message": f"Client {client.user_id} is registered at {client.client_url}. {_UNTOLD}"}
+        return {}
 
     async def unregister(self, user_id: UserId) -> Said:
         """Forget a client. Captures that it still holds are pulled no more, until it registers again."""
