@@ -11,22 +11,19 @@ from urllib.parse import unquote, urlsplit, urlunsplit
 import asyncpg
 import httpx
 
+import services
 from cli.doctor.facts import Here, Look
 from cli.settings import CliSettings
-from services.ingest.app import MIGRATIONS as INGEST_MIGRATIONS
 from services.ingest.settings import IngestSettings
 from services.puller.settings import PullerSettings
-from services.registry.app import MIGRATIONS as REGISTRY_MIGRATIONS
-from services.registry.diagnosis.broker import BrokerDiagnosis
 from services.registry.settings import RegistrySettings
 from shared import tls
-from shared.migrations import History
 from shared.settings import ServiceSettings, SettingsError, read_settings
 
 _SERVICES: Final[tuple[type[ServiceSettings], ...]] = (RegistrySettings, IngestSettings, PullerSettings)
 _ANSWER_S: Final = 5.0
-_SCHEMAS: Final = (("registry", "registry", REGISTRY_MIGRATIONS), ("captures", "ingest", INGEST_MIGRATIONS))
-"""Each with the service that owns it, and its history."""
+_SCHEMAS: Final = (("registry", "registry"), ("captures", "ingest"))
+"""Each with the service that owns it."""
 _REVISION: Final = {
     "registry": "SELECT max(version_num) FROM registry.alembic_version",
     "captures": "SELECT max(version_num) FROM captures.alembic_version",
@@ -87,17 +84,21 @@ async def _database(url: str, ca_file: Path | None) -> Look:
     return Look(answer={"version": version, "took_s": took_s, "schemas": schemas})
 
 
-async def _schema(connection: asyncpg.Connection, schema: str, service: str, history: Path) -> dict[str, Any] | None:
+async def _schema(connection: asyncpg.Connection, schema: str, service: str) -> dict[str, Any] | None:
     """Where the migrations of one service are; None when this user can't see that."""
+    from shared.migrations import History  # noqa: PLC0415 - it brings Alembic, which takes long
+
     if not await connection.fetchval(_READABLE, schema):
         return None
     revision = await connection.fetchval(_REVISION[schema])
-    known = History(history)
+    known = History(Path(services.__path__[0]) / service / "migrations")
     standing = known.standing(revision)
     return {"schema": schema, "service": service, "revision": revision, "expected": known.head, "standing": standing}
 
 
 async def _broker(url: str, ca_file: Path | None) -> Look:
+    from services.registry.diagnosis.broker import BrokerDiagnosis  # noqa: PLC0415 - it brings FastStream
+
     found = await BrokerDiagnosis(url=url, ca_file=ca_file).report()
     if found.problem is not None:
         said = {"away": "is not reached", "refused": "refuses this user", "slow": "does not answer"}

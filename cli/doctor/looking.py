@@ -13,7 +13,6 @@ from urllib.parse import urlsplit
 import httpx
 
 from cli.doctor.facts import Access, Answered, ClientFacts, Clock, Facts, Look, Thresholds
-from cli.doctor.probing import probe
 from cli.doctor.remedies import LOOPBACK
 from cli.errors import CliError, NotAllowedError, NotFoundError, UnreachableError
 from cli.registry import ADMIN, PULL_SYNC, Registry, segment
@@ -81,6 +80,8 @@ class Looking:
             return Look(error=" ".join(str(error).splitlines()))
 
     def _with_client(self, facts: Facts, user: str, client_url: str | None) -> Facts:
+        from cli.doctor.probing import probe  # noqa: PLC0415 - it brings aiohttp, which takes long
+
         record = Look(error="The registry was not asked.")
         if facts.registry is not None and facts.access == "allowed":
             try:
