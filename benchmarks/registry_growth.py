@@ -148,7 +148,7 @@ async def _registry(servers: Servers, clients: int) -> AsyncIterator[Registry]:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://registry", timeout=60) as http,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as http,
         asyncpg.create_pool(database.admin_url, min_size=1, max_size=1) as pool,
     ):
         await pool.execute(CLIENTS, clients, timeout=600)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cli.commands import (
+    captures,
     clients,
     dead_letters,
     doctor,
@@ -43,6 +44,7 @@ def build_app() -> typer.Typer:
     app.command("status", rich_help_panel=_LOOK)(status.status)
     app.command("clients", rich_help_panel=_LOOK)(clients.clients)
     app.command("client", rich_help_panel=_LOOK)(clients.client)
+    app.command("capture", rich_help_panel=_LOOK)(captures.capture)
     app.command("ranking", rich_help_panel=_LOOK)(ranking.ranking)
     app.command("doctor", rich_help_panel=_LOOK)(doctor.doctor)
     app.command("sync", rich_help_panel=_PULL)(sync.sync)

@@ -70,7 +70,9 @@ EXAMPLES: Final[tuple[Message, ...]] = (
     CaptureBatch(pulls=(_PULL,)),
     AcknowledgeCaptures(
         acknowledgements=(
-            Acknowledgement(user_id="user_1", client_url=_URL, capture_ids=(_CAPTURE_ID,), outcome=_OUTCOME),
+            Acknowledgement(
+                user_id="user_1", client_url=_URL, capture_ids=(_CAPTURE_ID,), outcome=_OUTCOME, pull_id=_PULL_ID
+            ),
         )
     ),
     PullSettled(outcomes=(_OUTCOME,)),

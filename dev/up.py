@@ -42,6 +42,9 @@ _POLL_S: Final = 0.2
 _WATCH_S: Final = 1.0
 _HTTP_TIMEOUT_S: Final = 10.0
 _TUNING: Final = "PULL_SYNC_"
+_ALSO_TUNED: Final = frozenset({"LOG_LEVEL", "CLIENT_CORS_ORIGINS"})
+_APP: Final = "http://localhost:8100"
+"""The original's app, by `ionic serve`: the page that may call the sample clients."""
 _QUICK_INTERVAL_S: Final = "5"
 _PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture", "removed": False}
 
@@ -116,14 +119,14 @@ def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
         rabbitmq_urls=broker.urls,
-        env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, **_tuning()},
+        env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, "CLIENT_CORS_ORIGINS": _APP, **_tuning()},
         ports={"registry": choices.registry_port, **ports},
     )
 
 
 def _tuning() -> dict[str, str]:
     """What the user's environment may change about the services; addresses and files are ours to choose."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name == "LOG_LEVEL"}
+    return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name in _ALSO_TUNED}
 
 
 def _password(name: str) -> str:

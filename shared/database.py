@@ -119,7 +119,7 @@ def make_pool(database_url: str, *, service: str, max_size: int, ca_file: Path |
     )
 
 
-async def fetch_one(pool: asyncpg.Pool, query: str, *values: object) -> asyncpg.Record:
+async def fetch_one(pool: asyncpg.Pool | PoolConnectionProxy, query: str, *values: object) -> asyncpg.Record:
     """The one row that the query always has.
 
     Raises:

@@ -216,6 +216,8 @@ class Acknowledgement(Part, frozen=True, kw_only=True, gc=False):
     """How its pull ended, but for whether the client could be told; null when that is settled already."""
     token_generation: int = 0
     """As the `PullTarget` had it."""
+    pull_id: UUID | None = None
+    """Which pull that was; null from an ingest that did not tell it yet."""
 
 
 class AcknowledgeCaptures(Message, frozen=True, kw_only=True):
@@ -226,10 +228,19 @@ class AcknowledgeCaptures(Message, frozen=True, kw_only=True):
     """How often it was tried so far; what failed comes back with a delay, each by itself."""
 
 
+class PullAcknowledged(Part, frozen=True, kw_only=True, gc=False):
+    """The client of a pull could be told after all. It ends no lease."""
+
+    pull_id: UUID
+    user_id: str
+
+
 class PullSettled(Message, frozen=True, kw_only=True):
     """Puller or ingest to registry: these pulls have ended. Repeating it changes nothing."""
 
     outcomes: tuple[PullOutcome, ...]
+    acknowledged: tuple[PullAcknowledged, ...] = ()
+    """Pulls that were settled as `unacknowledged`; a registry that does not know this key passes it over."""
 
 
 class ReplayQuarantined(Message, frozen=True, kw_only=True):

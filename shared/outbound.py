@@ -22,7 +22,7 @@ from shared import tls
 from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.messages import Reason
 from shared.name_lookup import NameLookup
-from shared.outbound_errors import ClientCallError, connection_error
+from shared.outbound_errors import ClientCallError, connection_error, not_http
 from shared.outbound_policy import ForbiddenUrlError, Network, OutboundPolicy
 from shared.tokens import authorization
 
@@ -114,7 +114,7 @@ class ClientHttp:
         except (aiohttp.ClientError, OSError) as error:
             raise connection_error(error) from error
         except ValueError as error:  # what the HTTP parsers raise on bytes that are no HTTP
-            raise ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}") from error
+            raise not_http(error) from error
 
     def _checked(self, url: str) -> URL:
         """The URL as it is going to be called: it is checked as the parser has it that reads it for the connection."""

@@ -1,15 +1,19 @@
-"""Why a client could not be called: a reason out of a fixed set, and a sentence without anything to fear in it."""
+"""Why a client could not be called: a reason out of a fixed set, and a sentence for anybody.
+
+What the other side sent is in no such sentence, since it may be no client: whoever registers an address would read out
+what answers there. It is in the log.
+"""
 
 from __future__ import annotations
 
 import errno
 import os
 import ssl
-from collections.abc import Iterator
 from typing import Final
 
 import aiohttp
 
+from shared.errors import causes
 from shared.messages import Reason
 from shared.untrusted_text import visible
 
@@ -17,12 +21,23 @@ _ERROR_CHARS: Final = 200
 
 
 class ClientCallError(Exception):
-    """A client could not be called, or its answer not be used."""
+    """A client could not be called, or its answer not be used. As a text it is one visible line, for logs only."""
 
-    def __init__(self, reason: Reason, text: str) -> None:
-        """`text` is one sentence for an operator; foreign text in it is cut, and what can't be seen is escaped."""
-        super().__init__(visible(text[:_ERROR_CHARS])[:_ERROR_CHARS])
+    def __init__(self, reason: Reason, sentence: str, *, detail: str = "") -> None:
+        """`sentence` is for anybody, so it has nothing that the other side sent; `detail` may, and is for logs."""
+        super().__init__(_line(f"{sentence}: {detail}" if detail else sentence))
         self.reason = reason
+        self.sentence = _line(sentence)
+
+
+def _line(text: str) -> str:
+    """Cut, and what can't be seen is escaped."""
+    return visible(text[:_ERROR_CHARS])[:_ERROR_CHARS]
+
+
+def not_http(error: Exception) -> ClientCallError:
+    """For what the HTTP parsers raise, which quotes the answer."""
+    return ClientCallError(Reason.BAD_PAYLOAD, "the answer is not HTTP", detail=str(error))
 
 
 def connection_error(error: Exception) -> ClientCallError:
@@ -30,26 +45,20 @@ def connection_error(error: Exception) -> ClientCallError:
 
     No text tells an address: whoever registers a client reads it, and is not to learn where names lead to.
     """
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, OSError) and cause.errno == errno.EACCES:
             return ClientCallError(Reason.FORBIDDEN_ADDRESS, str(cause.strerror or cause))
         if isinstance(cause, TimeoutError):
             return ClientCallError(Reason.TIMEOUT, "its name could not be looked up, or not be connected to, in time")
-    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+    if any(isinstance(cause, ssl.SSLError) for cause in causes(error)):
         return ClientCallError(Reason.TLS, _tls_problem(error))
-    if any(isinstance(cause, aiohttp.ClientResponseError) for cause in _causes(error)):
-        return ClientCallError(Reason.BAD_PAYLOAD, f"the answer is not HTTP: {error}")
-    return ClientCallError(Reason.CONNECT, _connect_problem(error))
-
-
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    while error is not None:
-        yield error
-        error = error.__cause__
+    if any(isinstance(cause, aiohttp.ClientResponseError) for cause in causes(error)):
+        return not_http(error)
+    return _not_connected(error)
 
 
 def _tls_problem(error: Exception) -> str:
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, aiohttp.ClientError):
             continue  # it wraps the one that knows more
         if isinstance(cause, ssl.SSLCertVerificationError):
@@ -59,10 +68,14 @@ def _tls_problem(error: Exception) -> str:
     return "no TLS with it"
 
 
-def _connect_problem(error: Exception) -> str:
+def _not_connected(error: Exception) -> ClientCallError:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return f"its name leads nowhere: {error.os_error.strerror or error.os_error}"
-    if isinstance(error, aiohttp.ClientConnectorError):
+        sentence = f"its name leads nowhere: {error.os_error.strerror or error.os_error}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
         number = error.os_error.errno
-        return f"not connected: {os.strerror(number)}" if number else "not connected, at none of its addresses"
-    return f"{error}" or type(error).__name__
+        sentence = f"not connected: {os.strerror(number)}" if number else "not connected, at none of its addresses"
+    else:
+        return ClientCallError(
+            Reason.CONNECT, "the connection ended before the answer did", detail=f"{error}" or type(error).__name__
+        )
+    return ClientCallError(Reason.CONNECT, sentence)

@@ -80,14 +80,15 @@ def _known_sslmode(url: str) -> str:
     return url
 
 
-def _comma_separated(value: object) -> object:
-    """`"public, private"` as a list of two."""
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _separated(value: object) -> object:
-    """What stands between commas or in lines of its own, as a tuple."""
+def separated(value: object) -> object:
+    """What stands between commas, blanks or lines, as a tuple; anything but a string is left to the validation."""
     return tuple(value.replace(",", " ").split()) if isinstance(value, str) else value
+
+
+def _listed(value: object) -> object:
+    """The same, with `none` for none."""
+    parts = separated(value)
+    return () if parts == ("none",) else parts
 
 
 def is_good_token(token: str, *, shortest: int = SHORTEST_TOKEN) -> bool:
@@ -110,7 +111,8 @@ def _not_guessable(shortest: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-Separated = BeforeValidator(_separated)
+Separated = BeforeValidator(separated)
+Listed = BeforeValidator(_listed)
 Tokens = Annotated[tuple[str, ...], NoDecode, Separated, _not_guessable(SHORTEST_TOKEN), Field(repr=False)]
 """Secrets, several while one takes the place of another."""
 TokenKeys = Annotated[tuple[str, ...], NoDecode, Separated, _not_guessable(SHORTEST_KEY), Field(repr=False)]
@@ -164,7 +166,7 @@ RabbitMQUrl = Annotated[
     _without("cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl"),
 ]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
-Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, BeforeValidator(_comma_separated)]
+Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, Separated]
 Ports = Annotated[tuple[InstanceOf[range], ...], NoDecode, BeforeValidator(_port_ranges)]
 CaFile = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_certificates)]
 

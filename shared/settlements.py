@@ -7,26 +7,30 @@ from typing import Final
 
 from shared.broker import Publisher
 from shared.coalescer import Coalescer, Limits
-from shared.messages import PullOutcome, PullSettled
+from shared.messages import PullAcknowledged, PullOutcome, PullSettled
 from shared.topology import PULL_SETTLED
 
 _LIMITS: Final = Limits(weight=500, linger_s=0.02, crowd=10, crowd_linger_s=0.06)
 
 
 class Settlements:
-    """`add` returns when RabbitMQ keeps the outcome."""
+    """`add` returns when RabbitMQ keeps it."""
 
     def __init__(self, *, publisher: Publisher) -> None:
         self._publisher = publisher
-        self._outcomes = Coalescer(publish=self._publish, limits=_LIMITS)
+        self._told = Coalescer[PullOutcome | PullAcknowledged](publish=self._publish, limits=_LIMITS)
 
-    async def add(self, outcome: PullOutcome) -> None:
-        """Tell one outcome.
+    async def add(self, told: PullOutcome | PullAcknowledged) -> None:
+        """Tell one outcome, or that the client of a pull was told after its outcome.
 
         Raises:
             PublishError: it is not known to be told.
         """
-        await self._outcomes.add(outcome)
+        await self._told.add(told)
 
-    async def _publish(self, outcomes: Sequence[PullOutcome]) -> None:
-        await self._publisher.publish(PullSettled(outcomes=tuple(outcomes)), routing_key=PULL_SETTLED.routing())
+    async def _publish(self, told: Sequence[PullOutcome | PullAcknowledged]) -> None:
+        message = PullSettled(
+            outcomes=tuple(one for one in told if isinstance(one, PullOutcome)),
+            acknowledged=tuple(one for one in told if isinstance(one, PullAcknowledged)),
+        )
+        await self._publisher.publish(message, routing_key=PULL_SETTLED.routing())

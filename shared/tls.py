@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 from urllib.parse import parse_qs, urlsplit
+
+from shared.errors import causes
 
 SSLMODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 """As libpq has them. Only the last two verify anything, and only the very last one the server's name."""
@@ -86,19 +87,9 @@ def sslmode(url: str) -> str | None:
 
 def remedy(error: BaseException) -> str | None:
     """What to do about a connection that TLS has refused; None when that is not what the error comes of."""
-    for cause in _causes(error):
+    for cause in causes(error):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return _REMEDIES.get(cause.verify_code, _REPLACE)
         if isinstance(cause, ssl.SSLError):
             return None if isinstance(cause, _CUT_OFF) else _NO_TLS
     return None
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The error and what it comes of, each once: errors that tasks share may come of each other."""
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
-        yield cause
-        cause = cause.__cause__ or cause.__context__

@@ -72,7 +72,7 @@ async def _each(pieces: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncIterator
 
 def request(method: str, path: str, *headers: str) -> bytes:
     """The head of a request."""
-    return "\r\n".join([f"{method} {path} HTTP/1.1", "host: x", *headers, "", ""]).encode()
+    return "\r\n".join([f"{method} {path} HTTP/1.1", "host: localhost", *headers, "", ""]).encode()
 
 
 async def trickle(head: bytes, drop: bytes, *, every_s: float) -> AsyncIterator[bytes]:

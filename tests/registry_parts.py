@@ -17,6 +17,7 @@ from services.registry.clients import Clients
 from services.registry.domain import NewClient, Run
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
+from services.registry.pulls import Pulls
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.statistics import ClientTotals, Statistics
@@ -67,11 +68,14 @@ class Registry:
         self.runs = Runs(pool=pool, queries=QUERIES)
         self.nudges = Nudges(pool=pool, queries=QUERIES, spacing=SPACING, burst=burst)
         self.statistics = Statistics(pool=pool, queries=QUERIES)
+        self.pulls = Pulls(pool=pool, queries=QUERIES)
         self.leases = Leases(pool=pool, queries=QUERIES, in_flight=10_000, times=TIMES)
 
     def another_cleanup(self) -> Cleanup:
         """The cleanup of one more registry over the same database."""
-        return Cleanup(pool=self.pool, queries=QUERIES, interval=timedelta(hours=1), silence=SILENCE)
+        return Cleanup(
+            pool=self.pool, queries=QUERIES, interval=timedelta(hours=1), silence=SILENCE, history=timedelta(days=7)
+        )
 
     async def register(self, *users: str) -> None:
         """Each of them, at an address of its own."""

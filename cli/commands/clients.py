@@ -70,13 +70,26 @@ def _trouble(client: Json, *, at_most: int | None = None) -> Text:
     return shown(trouble(client["last_reason"], client["last_error"]), at_most=at_most, style="yellow")
 
 
-def client(context: typer.Context, user: User, *, as_json: AsJson = False) -> None:
-    """Show all that is known of one client."""
+def client(
+    context: typer.Context,
+    user: User,
+    *,
+    history: Annotated[
+        bool, typer.Option("--history", help="What became of its pulls, the latest first, instead.")
+    ] = False,
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="With --history: most pulls.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show all that is known of one client, or the history of its pulls."""
     session = session_of(context)
+    path = f"{PULL_SYNC}/clients/{segment(user)}"
     with session.registry() as registry:
-        found = registry.get(f"{PULL_SYNC}/clients/{segment(user)}")
+        found = registry.get(f"{path}/pulls", {"limit": limit}) if history else registry.get(path)
     if as_json:
         session.output.json(found)
+        return
+    if history:
+        _history(session.output, found)
         return
     session.output.facts(_facts(found))
     if found["state"] in {"failing", "inactive"}:
@@ -103,6 +116,25 @@ def _facts(found: Json) -> Iterator[tuple[str, Text | str]]:
     if found["sync_interval_s"]:
         yield "own interval", duration(found["sync_interval_s"])
     yield "captures", f"{number(found['stored'])} stored, {number(found['pending'])} pending"
+
+
+def _history(output: Output, found: list[Json]) -> None:
+    now = datetime.now(UTC)
+    rows = (
+        (
+            when(pull["settled_at"], now),
+            shown(pull["outcome"], style="yellow" if pull["outcome"] == "failed" else ""),
+            duration(pull["duration_s"]),
+            number(pull["stored"]),
+            number(pull["duplicates"]),
+            number(pull["quarantined"]),
+            number(pull["pending"]),
+            shown(trouble(pull["reason"], pull["error"]), at_most=80, style="yellow"),
+        )
+        for pull in found
+    )
+    columns = ("settled", "outcome", "#took", "#stored", "#again", "#quarantined", "#pending", "trouble")
+    output.table(columns, rows, empty="No pull of the last days stored something or failed.")
 
 
 def _last_pull(found: Json, now: datetime) -> str:

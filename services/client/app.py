@@ -9,14 +9,16 @@ from datetime import UTC, datetime, timedelta
 from random import SystemRandom
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import httpx
 from fastapi import FastAPI
+from httpx import codes
 from starlette.middleware.cors import CORSMiddleware
 
 from services.client.background import repeating
 from services.client.database import Database
-from services.client.errors import install_error_handlers
+from services.client.errors import install_error_handlers, refusal
 from services.client.legacy_import import import_once
 from services.client.nudge import Nudger, nudge_url
 from services.client.pull_access import PullAccess
@@ -26,6 +28,7 @@ from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
 from shared import tls
 from shared.client_protocol import Registration
+from shared.same_origin import SameOrigin
 from shared.sql import load_queries
 
 if TYPE_CHECKING:
@@ -37,6 +40,15 @@ _REGISTRY_TIMEOUT_S: Final = 30.0
 """The registry calls back before it answers a registration, and may wait for that."""
 _KEEP_CONNECTION_S: Final = 4.0
 """Less than the 5 s after which the registry's server closes an idle connection: a nudge must not meet that moment."""
+
+_FOREIGN_PAGE: Final = (
+    "Web pages of other origins may not call this client: name the page's origin in CLIENT_CORS_ORIGINS, such as "
+    "http://localhost:8100."
+)
+_FOREIGN_HOST: Final = (
+    "This client answers to localhost, to IP addresses, and to the names in CLIENT_URL and CLIENT_HOSTS only: add the "
+    "name that is called to CLIENT_HOSTS."
+)
 
 
 def build_app(settings: ClientSettings) -> FastAPI:
@@ -62,10 +74,9 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, registration_key))
             yield
 
-    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan)
-    app.add_middleware(
-        CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
-    )
+    # FastAPI's own pages would run the scripts of others on the origin that may read all captures.
+    app = FastAPI(title="PullSync client", version=CLIENT_VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    _admit_pages(app, settings)
     install_error_handlers(app)
     routes = ClientRoutes(
         store=store,
@@ -78,6 +89,23 @@ def build_app(settings: ClientSettings) -> FastAPI:
     )
     app.include_router(routes.router())
     return app
+
+
+def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
+    """Its own, and those that are named; the last that is added meets a request first."""
+    if settings.client_cors_origins:
+        app.add_middleware(
+            CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
+        )
+    own_host = urlsplit(settings.public_url).hostname or ""
+    app.add_middleware(
+        SameOrigin,
+        origins=settings.client_cors_origins,
+        hosts=(own_host, *settings.client_hosts),
+        guarded="/api/",
+        foreign_page=lambda: refusal(codes.FORBIDDEN, _FOREIGN_PAGE),
+        foreign_host=lambda: refusal(codes.MISDIRECTED_REQUEST, _FOREIGN_HOST),
+    )
 
 
 @asynccontextmanager

@@ -51,6 +51,11 @@ class Refusal(BaseModel):
     """One sentence."""
 
 
+def refusal(status: int, sentence: str) -> JSONResponse:
+    """An answer to a request that is refused before it is looked at."""
+    return JSONResponse({"error": sentence}, status_code=status)
+
+
 class EarlyResponse(JSONResponse):
     """An answer to a request whose body was not read; the connection ends with it.
 

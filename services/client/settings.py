@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, StringConstraints, TypeAdapter
-from pydantic_settings import NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, Field, HttpUrl, StringConstraints, TypeAdapter
+from pydantic_settings import SettingsConfigDict
 
 from shared.client_protocol import Identifier
+from shared.page_settings import Hosts, OriginsOrAll
 from shared.settings import Port, Seconds, ServiceSettings
 from shared.tokens import is_sendable
 
@@ -21,11 +22,6 @@ def base_url(value: str) -> str:
     """
     TypeAdapter(HttpUrl).validate_python(value)
     return value.strip().rstrip("/")
-
-
-def comma_separated(value: object) -> object:
-    """`"a, b"` as `("a", "b")`; anything but a string is left to the validation."""
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def sendable(value: str) -> str:
@@ -52,8 +48,10 @@ class ClientSettings(ServiceSettings):
     client_port: Port = 3001
     client_url: BaseUrl | None = None
     client_user_id: Identifier = "user_1"
-    client_cors_origins: Annotated[tuple[str, ...], NoDecode, BeforeValidator(comma_separated)] = ("*",)
-    """Web origins whose pages may call the client; `*` (as the original client has it) allows all."""
+    client_cors_origins: OriginsOrAll = ()
+    """Origins of other pages and apps than its own that may call the client; `*` for all, as in the original."""
+    client_hosts: Hosts = ()
+    """Names by which it is called, beside localhost, IP addresses and the host of its URL."""
     client_database: Path = Path("client-data/captures.sqlite3")
     client_import_file: Path = Path("client-sync-data.json")
     """The original client's file, imported once when it is there."""

@@ -20,6 +20,7 @@ from shared.messages import (
     Difference,
     Outcome,
     Pull,
+    PullAcknowledged,
     PullOutcome,
     Reason,
 )
@@ -69,11 +70,12 @@ class CaptureBatches:
             capture_ids=_to_tell(pull),
             outcome=_outcome(pull, stored, difference),
             token_generation=pull.token_generation,
+            pull_id=pull.pull_id,
         )
 
 
 class Acknowledgements:
-    """A message is acknowledged when its clients were told or not, and the pulls settled. Storing goes first."""
+    """A message is acknowledged when its clients were told or not, and the registry will know. Storing goes first."""
 
     def __init__(self, *, acknowledger: Acknowledger, settlements: Settlements, writer: Writer) -> None:
         self._acknowledger = acknowledger
@@ -103,6 +105,8 @@ class Acknowledgements:
         error = await self._acknowledger.tell(told, attempts=attempts) if told.capture_ids else None
         if told.outcome is not None:
             await self._settlements.add(_settled(told.outcome, told, error))
+        elif error is None and told.pull_id is not None:
+            await self._settlements.add(PullAcknowledged(pull_id=told.pull_id, user_id=told.user_id))
 
 
 def _received(pull: Pull) -> ReceivedPull:
@@ -139,5 +143,5 @@ def _outcome(pull: Pull, stored: int, difference: Difference | None) -> PullOutc
 def _settled(outcome: PullOutcome, told: Acknowledgement, error: ClientCallError | None) -> PullOutcome:
     if error is None:
         return replace(outcome, pending=max(0, outcome.pending - len(told.capture_ids)))
-    text = f"stored, but the client could not be told: {error.reason}: {error}"
+    text = f"stored, but the client could not be told: {error.reason}: {error.sentence}"
     return replace(outcome, reason=Reason.UNACKNOWLEDGED, error=text)

@@ -54,7 +54,8 @@ class Puller:
             ) as page:  # until RabbitMQ has the captures, so that memory stays bounded
                 await self._tell(target, page, time.monotonic() - started)
         except ClientCallError as error:
-            await self._failed(target, error.reason, str(error), time.monotonic() - started)
+            _log_failure(target, error.reason, error)
+            await self._failed(target, error.reason, error.sentence, time.monotonic() - started)
 
     def _ask(self, target: PullTarget, asked: Asked) -> AbstractAsyncContextManager[Page]:
         if asked.complete is not None:
@@ -92,10 +93,10 @@ class Puller:
         try:
             await self._batches.add(pull)
         except PublishError as error:
+            _log_failure(target, Reason.PUBLISH, error)
             await self._failed(target, Reason.PUBLISH, str(error), duration_s)
 
     async def _failed(self, target: PullTarget, reason: Reason, error: str, duration_s: float) -> None:
-        log.info("pull_failed", user_id=target.user_id, client_url=target.client_url, reason=reason, error=error)
         await self._settlements.add(
             PullOutcome(
                 pull_id=target.pull_id,
@@ -106,3 +107,8 @@ class Puller:
                 duration_s=duration_s,
             )
         )
+
+
+def _log_failure(target: PullTarget, reason: Reason, error: Exception) -> None:
+    """With what the other side sent, which goes no further: clients may read their own record."""
+    log.info("pull_failed", user_id=target.user_id, client_url=target.client_url, reason=reason, error=str(error))

@@ -1,4 +1,4 @@
-"""Marks clients that are silent, and removes what is old: silent clients, runs, statistics."""
+"""Marks clients that are silent, and removes what is old: silent clients, runs, statistics, the history of pulls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Final
 import asyncpg
 import structlog
 
+from services.registry.pulls import Pulls
 from shared.database import TRANSIENT
 
 _CHECK_S: Final = 60.0
@@ -40,15 +41,27 @@ class SilenceLimits:
 
 
 class Cleanup:
-    """Each interval, by whichever registry comes first; and on demand. It is one transaction: done, or not begun."""
+    """Each interval, by whichever registry comes first; and on demand. It is one transaction: done, or not begun.
+
+    But for the history of pulls, which is long: every registry removes what is old of it at each check, a little at a
+    time, so that nothing heaps up for an hour.
+    """
 
     def __init__(
-        self, *, pool: asyncpg.Pool, queries: Mapping[str, str], interval: timedelta, silence: SilenceLimits
+        self,
+        *,
+        pool: asyncpg.Pool,
+        queries: Mapping[str, str],
+        interval: timedelta,
+        silence: SilenceLimits,
+        history: timedelta,
     ) -> None:
         self._pool = pool
         self._queries = queries
         self._interval = interval
         self._silence = silence
+        self._pulls = Pulls(pool=pool, queries=queries)
+        self._history = history
 
     async def run(self) -> None:
         """Until cancelled. What fails for a while is tried again at the next check; only the first time is logged."""
@@ -56,6 +69,7 @@ class Cleanup:
         while True:
             try:
                 await self._clean(at_least_since=self._interval)
+                await self._pulls.remove_old(self._history)
                 failing = False
             except TRANSIENT as error:
                 if not failing:

@@ -128,6 +128,11 @@ def possible(user_id: str) -> str:
     Raises:
         UnknownClientError: it has characters that PostgreSQL can't even look for.
     """
-    if "\x00" in user_id or any("\ud800" <= character <= "\udfff" for character in user_id):
+    if not is_possible(user_id):
         raise UnknownClientError(user_id)
     return user_id
+
+
+def is_possible(text: str) -> bool:
+    """Whether PostgreSQL can look for the text: it has neither NUL nor half a surrogate pair."""
+    return "\x00" not in text and not any("\ud800" <= character <= "\udfff" for character in text)

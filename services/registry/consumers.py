@@ -8,6 +8,7 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases
+from services.registry.pulls import Pulls
 from shared.broker import decoder
 from shared.messages import PullSettled
 from shared.topology import EXCHANGE, PULL_SETTLED
@@ -18,8 +19,9 @@ _MESSAGES_AT_ONCE: Final = 8
 class SettledPulls:
     """Ends the leases, and has the next page of a client asked for at once."""
 
-    def __init__(self, *, leases: Leases, dispatcher: Dispatcher) -> None:
+    def __init__(self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher) -> None:
         self._leases = leases
+        self._pulls = pulls
         self._dispatcher = dispatcher
 
     def subscribe(self, broker: RabbitBroker) -> None:
@@ -36,3 +38,4 @@ class SettledPulls:
         """Settle every outcome; repeating it changes nothing."""
         if await self._leases.settle(message.outcomes):
             self._dispatcher.wake()
+        await self._pulls.acknowledged(message.acknowledged)

@@ -46,6 +46,8 @@ class RegistryError(Exception):
     """What HTTP asks to be sent with it."""
     retry_after_s: float | None = None
     """Seconds after which the same request may succeed, where that is known; sent as `Retry-After`."""
+    members: Mapping[str, object] = {}
+    """What the problem has beyond its own members, by their names; as JSON."""
     quotas: tuple[Quota, ...] = ()
     """Those that the caller has used up, or not yet; sent as `RateLimit-Policy` and `RateLimit`."""
 
@@ -128,6 +130,31 @@ class TooManyRequestsError(RefusedError):
         super().__init__(f"Too many such requests came from this address; try again in {math.ceil(again_in_s)} s.")
         self.quotas = quotas
         self.retry_after_s = again_in_s
+
+
+class ForeignPageError(RefusedError):
+    """A web page of another origin asked for it, in its visitor's browser."""
+
+    status = 403
+
+    def __init__(self) -> None:
+        """Whichever page it is."""
+        super().__init__(
+            "Web pages of other origins may not call the registry: name the page's origin in REGISTRY_CORS_ORIGINS."
+        )
+
+
+class ForeignHostError(RefusedError):
+    """It was called by a name that is not known to be its own."""
+
+    status = 421
+
+    def __init__(self) -> None:
+        """Whichever name it is."""
+        super().__init__(
+            "This registry has no tokens, so it answers to localhost, to IP addresses and to the names in "
+            "REGISTRY_HOSTS only: add the name that is called, or set OPERATOR_TOKENS."
+        )
 
 
 class UnknownPathError(RefusedError):

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from shared.database import fetch_one
 from shared.encoding import encoded
-from shared.messages import CompletePull, PullOutcome, PullTarget
+from shared.messages import CompletePull, Outcome, PullOutcome, PullTarget
 
 COMPLETE_IN_FLIGHT: Final = 100
 """Most leases at once for complete runs: such an answer is large, and nobody waits for it."""
@@ -79,8 +79,28 @@ class Leases:
             [encoded(outcome.difference).decode() if outcome.difference else None for outcome in outcomes],
         ]
         times = (self._times.backoff_cap_s, self._times.probe_interval_s)
-        row = await fetch_one(self._pool, self._queries["settle"], *columns, *times)
+        row = await fetch_one(self._pool, self._queries["settle"], *columns, *times, *_kept(outcomes))
         return bool(row["demanded"])
+
+
+def _kept(outcomes: Sequence[PullOutcome]) -> list[list[Any]]:
+    """What the history has beside `settle`'s other columns, each pull once. Most find nothing, and are not kept."""
+    worth = {outcome.pull_id: outcome for outcome in outcomes if _is_worth_keeping(outcome)}
+    kept = worth.values()
+    return [
+        list(worth),
+        [outcome.user_id for outcome in kept],
+        [outcome.outcome for outcome in kept],
+        [outcome.duplicates for outcome in kept],
+        [outcome.quarantined for outcome in kept],
+    ]
+
+
+def _is_worth_keeping(outcome: PullOutcome) -> bool:
+    """Whether it failed, or some capture's way leads through it."""
+    if outcome.outcome is not Outcome.STORED:
+        return outcome.outcome is Outcome.FAILED
+    return bool(outcome.stored or outcome.duplicates or outcome.quarantined)
 
 
 def _target(row: Any) -> PullTarget:

@@ -37,6 +37,8 @@ class Nudged:
     due_at: datetime
     due_in_s: float
     """0 for at once."""
+    quota: Quota
+    """What is left of the burst."""
 
 
 class Nudges:
@@ -60,7 +62,7 @@ class Nudges:
         if row is None:
             raise UnknownClientError(user_id)
         if row["accepted"]:
-            return Nudged(due_at=row["due_at"], due_in_s=max(0.0, row["due_in_s"]))
+            return Nudged(due_at=row["due_at"], due_in_s=max(0.0, row["due_in_s"]), quota=self._left(row["spaced_s"]))
         if row["paused"]:
             message = f"The client of {user_id!r} is paused; it is pulled when an operator resumes it."
             raise NotPulledError(message)
@@ -68,9 +70,16 @@ class Nudges:
             message = "The scheduler is stopped; clients are pulled when an operator starts it."
             raise NotPulledError(message)
         due_in_s = max(0.0, row["due_in_s"])
-        raise NudgedTooOftenError(user_id, due_in_s=due_in_s, quota=self._used_up(due_in_s))
+        raise NudgedTooOftenError(user_id, due_in_s=due_in_s, quota=self._quota(remaining=0, reset_s=due_in_s))
 
-    def _used_up(self, due_in_s: float) -> Quota:
+    def _left(self, spaced_s: float) -> Quota:
+        """Of the burst, when what was taken of it is given back over the next `spaced_s` seconds."""
+        spacing_s = self._spacing.total_seconds()
+        taken = math.ceil(round(spaced_s / spacing_s, 6))
+        remaining, next_s = max(0, self._burst - taken), spaced_s - (taken - 1) * spacing_s
+        return self._quota(remaining=remaining, reset_s=next_s)
+
+    def _quota(self, *, remaining: int, reset_s: float) -> Quota:
         """A burst is what the spacing gives in so many seconds."""
         window_s = math.ceil(self._burst * self._spacing.total_seconds())
-        return Quota(name="nudges", limit=self._burst, window_s=window_s, remaining=0, reset_s=due_in_s)
+        return Quota(name="nudges", limit=self._burst, window_s=window_s, remaining=remaining, reset_s=reset_s)

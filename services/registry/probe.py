@@ -25,7 +25,8 @@ class ClientProbe:
         Only who made the key can have told that client its digest: so the caller is the client.
 
         Raises:
-            RefusedError: it is not; the text says what it did, without the addresses that its name led to.
+            RefusedError: it is not; the text says why, without the addresses that its name led to, and without any
+                byte of what answered there.
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
@@ -33,7 +34,7 @@ class ClientProbe:
         except ClientCallError as error:
             log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
             what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"
-            message = f"The client at {client_url} {what}: {error.reason}: {error}."
+            message = f"The client at {client_url} {what}: {error.reason}: {error.sentence}."
             raise RefusedError(message) from error
         except ValidationError as error:
             message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."

@@ -57,6 +57,17 @@ class RateLimiter:
             raise TooManyRequestsError(tuple(quotas.values()), again_in_s=quotas[full].reset_s)
         return tuple(quotas.values())
 
+    async def require_room(self, caller: str) -> None:
+        """Return when one more would be allowed; nothing is counted.
+
+        Raises:
+            TooManyRequestsError: a window is full.
+        """
+        for rate in self._rates:
+            if not await self._windows.test(rate, self._name, caller):
+                quotas = {each: await self._quota(each, caller) for each in self._rates}
+                raise TooManyRequestsError(tuple(quotas.values()), again_in_s=quotas[rate].reset_s)
+
     async def _first_full(self, caller: str) -> RateLimitItem | None:
         """What is refused in a short window does not count in the longer ones."""
         for rate in self._rates:

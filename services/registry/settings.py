@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from ipaddress import ip_network
 from typing import Annotated, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -13,9 +12,11 @@ from pydantic_settings import NoDecode
 from services.registry.operator_tokens import OperatorTokens
 from services.registry.rate_limits import rates_of
 from shared.outbound_policy import USUAL_PORTS
+from shared.page_settings import Hosts, Origins
 from shared.settings import (
     CaFile,
     DatabaseUrl,
+    Listed,
     Networks,
     Port,
     Ports,
@@ -27,22 +28,6 @@ from shared.settings import (
 )
 
 CAPTURES_READER: Final = "pullsync_captures_reader"
-_ORIGIN: Final = re.compile(r"https?://[^\s/?#@*,]+")
-
-
-def _listed(value: object) -> object:
-    """`"a, b"` as two, and `none` as none; anything but a string is left to the validation."""
-    if not isinstance(value, str):
-        return value
-    parts = tuple(part.strip() for part in value.split(",") if part.strip())
-    return () if parts == ("none",) else parts
-
-
-def _origin(value: str) -> str:
-    if not _ORIGIN.fullmatch(value):
-        message = "must name origins such as https://dashboard.example, with commas between them; * is not taken"
-        raise ValueError(message)
-    return value.lower()
 
 
 def _proxy(value: str) -> str:
@@ -58,8 +43,7 @@ def _rate(value: str) -> str:
     return value
 
 
-Origins = Annotated[tuple[Annotated[str, AfterValidator(_origin)], ...], NoDecode, BeforeValidator(_listed)]
-Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, BeforeValidator(_listed)]
+Proxies = Annotated[tuple[Annotated[str, AfterValidator(_proxy)], ...], NoDecode, Listed]
 Rate = Annotated[str, AfterValidator(_rate)]
 
 
@@ -90,10 +74,16 @@ class RegistrySettings(ServiceSettings):
     """Addresses and networks of proxies, of which it is believed for whom they call."""
     registry_cors_origins: Origins = ()
     """Web origins whose pages may call the API."""
+    registry_hosts: Hosts = ()
+    """Names by which it is called, beside localhost and IP addresses, as long as it has no operators' tokens."""
     registry_limit_registrations: Rate = "10000/minute;30000/hour"
     """Most registrations from one address, by each registry; 0 for no limit."""
     registry_limit_syncs: Rate = "60/minute"
     """Most syncs on demand from one address, by each registry; 0 for no limit."""
+    registry_limit_nudges: Rate = "60000/minute"
+    """Most nudges from one address, by each registry; 0 for no limit. Each client's are spaced beside that."""
+    registry_limit_wrong_tokens: Rate = "600/minute"
+    """Most wrong tokens of clients from one address, for which the database is asked; 0 for no limit."""
 
     pull_sync_interval: Annotated[int, Field(ge=5, le=86_400)] = 30
     """Seconds between two pulls of a client, until an operator sets another interval."""
@@ -116,6 +106,8 @@ class RegistrySettings(ServiceSettings):
     pull_sync_cleanup_interval: Annotated[int, Field(ge=60)] = 3_600
     pull_sync_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
     """Days without any success after which a client is removed; it may hold captures that exist nowhere else."""
+    pull_sync_history_days: Annotated[int, Field(ge=1, le=3_650)] = 7
+    """Days for which it is kept what became of a pull that stored something or failed."""
     pull_sync_networks: Networks = frozenset({"public", "private", "loopback"})
     """Where clients may live."""
     pull_sync_ports: Ports = USUAL_PORTS

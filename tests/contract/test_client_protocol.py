@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 import httpx
@@ -52,7 +52,7 @@ async def running(settings: ClientSettings) -> AsyncIterator[httpx.AsyncClient]:
     app = build_app(settings)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://client") as http,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost:3001") as http,
     ):
         yield http
 
@@ -99,6 +99,7 @@ async def test_health(http: httpx.AsyncClient) -> None:
     assert response.status_code == 200
     body = response.json()
     assert TIME.fullmatch(body.pop("timestamp"))
+    assert re.fullmatch("[0-9a-f]{64}", body.pop("registration_key_sha256"))
     assert body == {
         "status": "healthy",
         "client_id": "user_1",
@@ -249,7 +250,7 @@ async def test_an_error_of_ours_tells_nothing_of_itself(client_settings: ClientS
         raise ZeroDivisionError(message)
 
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://client") as http:
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost:3001") as http:
         response = await http.get("/broken")
     assert_refused(response, 500, "was logged")
     assert "secret" not in response.text
@@ -469,24 +470,75 @@ async def test_identity_comes_from_the_settings(client_settings: ClientSettings)
         assert (body["client_id"], body["client_url"]) == tuple(changes.values())
 
 
-async def test_pages_of_any_origin_may_call_unless_origins_are_set(client_settings: ClientSettings) -> None:
-    """The original answers all origins; a setting narrows that."""
-    preflight = {
-        "Origin": "https://app.example",
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "content-type",
-    }
-    async with running(client_settings) as http:
-        response = await http.options("/api/client/add-capture", headers=preflight)
-        assert response.status_code == 200
-        assert response.headers["access-control-allow-origin"] == "*"
-        assert "POST" in response.headers["access-control-allow-methods"]
-        refused = await http.post("/api/client/add-capture", content=b"{", headers={"Origin": "https://app.example"})
-        assert refused.headers["access-control-allow-origin"] == "*"
-    narrowed = client_settings.model_copy(update={"client_cors_origins": ("https://other.example",)})
-    async with running(narrowed) as http:
-        response = await http.get("/api/client/health", headers={"Origin": "https://app.example"})
-        assert "access-control-allow-origin" not in response.headers
+FOREIGN: Final = (
+    {"Origin": "https://evil.example", "Sec-Fetch-Site": "cross-site"},
+    {"Origin": "http://localhost:8100"},
+    {"Origin": "null"},
+    {"Sec-Fetch-Site": "cross-site"},
+)
+
+
+@pytest.mark.parametrize("page", FOREIGN)
+async def test_a_foreign_page_gets_at_nothing(http: httpx.AsyncClient, page: dict[str, str]) -> None:
+    """It neither adds, reads nor acknowledges, also by requests of which a browser does not ask first."""
+    capture = await add(http)
+    plain = {**page, "Content-Type": "text/plain"}
+    bodies = {"add-capture": {**BULBASAUR, "pokemon_id": 2}, "acknowledge": {"capture_ids": [capture["capture_id"]]}}
+    for path, body in bodies.items():
+        answer = await http.post(f"/api/client/{path}", content=json.dumps(body), headers=plain)
+        assert_refused(answer, 403, "CLIENT_CORS_ORIGINS", "http://localhost:8100")
+    for path in ("sync-data", "all-captures", "stats", "health"):
+        answer = await http.get(f"/api/client/{path}", headers=page)
+        assert_refused(answer, 403, "CLIENT_CORS_ORIGINS")
+        assert "access-control-allow-origin" not in answer.headers
+    assert (await http.get("/api/client/sync-data")).json()["captures"] == [capture]
+
+
+@pytest.mark.parametrize("page", [{"Origin": "http://localhost:3001"}, {"Sec-Fetch-Site": "same-origin"}])
+async def test_its_own_pages_may_do_all(http: httpx.AsyncClient, page: dict[str, str]) -> None:
+    """Such as the web app that it serves itself."""
+    assert (await http.post("/api/client/add-capture", json=BULBASAUR, headers=page)).status_code == 200
+    assert (await http.get("/api/client/sync-data", headers=page)).json()["total_pending"] == 1
+
+
+@pytest.mark.parametrize("named", ["http://localhost:8100", "*"])
+async def test_a_named_page_may_do_all(client_settings: ClientSettings, named: str) -> None:
+    """An app on another port of this machine is the usual one; all pages may only where that is said."""
+    page = {"Origin": "http://localhost:8100", "Sec-Fetch-Site": "same-site"}
+    preflight = {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+    async with running(client_settings.model_copy(update={"client_cors_origins": (named,)})) as http:
+        asked = await http.options("/api/client/add-capture", headers={**page, **preflight})
+        assert asked.status_code == 200
+        assert "POST" in asked.headers["access-control-allow-methods"]
+        added = await http.post("/api/client/add-capture", json=BULBASAUR, headers=page)
+        refused = await http.post("/api/client/add-capture", content=b"{", headers=page)
+        assert (added.status_code, refused.status_code) == (200, 400)
+        for answer in (asked, added, refused):
+            assert answer.headers["access-control-allow-origin"] == named
+        other = await http.post("/api/client/add-capture", json=BULBASAUR, headers={"Origin": "https://evil.example"})
+        assert other.status_code == (200 if named == "*" else 403)
+
+
+async def test_it_answers_to_its_own_names_only(client_settings: ClientSettings) -> None:
+    """Names of others lead a browser here, too (DNS rebinding), and make their pages its own."""
+    named = client_settings.model_copy(
+        update={"client_url": "https://ash.example:8443/app", "client_hosts": ("a.lan",)}
+    )
+    for client, names in ((client_settings, set()), (named, {"ash.example:8443", "a.lan:3001"})):
+        async with running(client) as http:
+            for host in ("ash.example:8443", "a.lan:3001", "evil.example:3001"):
+                answer = await http.get("/api/client/sync-data", headers={"Host": host})
+                if host in names:
+                    assert answer.status_code == 200
+                else:
+                    assert_refused(answer, 421, "CLIENT_HOSTS")
+            assert (await http.get("/api/client/sync-data", headers={"Host": "127.0.0.1:3001"})).status_code == 200
+
+
+async def test_no_foreign_script_runs_on_its_origin(http: httpx.AsyncClient) -> None:
+    """FastAPI's pages of documentation would load some."""
+    for path in ("/docs", "/redoc", "/docs/oauth2-redirect"):
+        assert (await http.get(path)).status_code == 404
 
 
 async def test_unknown_paths_and_methods_have_the_same_shape(http: httpx.AsyncClient) -> None:

@@ -145,7 +145,7 @@ async def running(settings: RegistrySettings, *, broker_away: bool = False) -> A
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(
-            transport=httpx.ASGITransport(app), base_url="http://registry", timeout=60, headers=JSON
+            transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60, headers=JSON
         ) as http,
     ):
         if not broker_away:

@@ -36,6 +36,7 @@ TOKENS: Final = {name: f"{name}-01234567890" for name in ("read", "operate", "ad
 REGISTRATION_KEY: Final = "what-only-this-client-knows-0123456789"
 IDS: Final = {
     "user_id": "ash",
+    "capture_id": "1_1_capture",
     "run_id": "00000000-0000-0000-0000-000000000000",
     "quarantine_id": "1",
     "queue": "ingest.capture-batches",

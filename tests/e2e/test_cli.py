@@ -146,7 +146,7 @@ def test_every_command_does_what_it_says(
     assert shell.says("scheduler set-interval", "3600") == "Each client is pulled every 3600 seconds.\n"
     assert shell.says("scheduler start") == "The scheduler is running.\n"
     check_single_clients(shell, guarded)
-    check_what_came_of_it(shell, web)
+    check_what_came_of_it(shell, web, database)
     check_quarantine(shell, web, database)
     check_dead_letters(shell, broker)
     assert shell.used | {"doctor"} == commands()  # that one is in test_doctor.py
@@ -198,7 +198,7 @@ def check_single_clients(shell: Shell, stack: Stack) -> None:
     assert [client["stored"] for client in shell.answers("sync", "user_2", "user_1")] == [1, 1]
 
 
-def check_what_came_of_it(shell: Shell, web: httpx.Client) -> None:
+def check_what_came_of_it(shell: Shell, web: httpx.Client, database: Database) -> None:
     """Numbers and the ranking."""
     assert "2 registered: 2 active" in shell.says("status")
     assert shell.answers("status")["registered_clients"] == 2
@@ -206,6 +206,23 @@ def check_what_came_of_it(shell: Shell, web: httpx.Client) -> None:
     assert shell.answers("ranking", "--limit", "1") == web.get("/api/v1/ranking", params={"limit": 1}).json()
     assert "user_1" in shell.says("ranking", "--users")
     assert "pikachu" in shell.says("ranking", "--user", "user_1")
+    [capture_id] = [capture["capture_id"] for capture in asyncio.run(stored(database))]
+    told = shell.says("capture", "user_1", capture_id)
+    assert "state " in told
+    assert "pikachu (#25), capture" in told
+    way = shell.answers("capture", "user_1", capture_id)
+    assert way["stored_at"] == web.get(f"/api/v1/captures/user_1/{capture_id}").json()["stored_at"]
+    assert shell.fails("capture", "user_1", "nothing").startswith("Error: ")
+    assert "stored" in shell.says("client", "user_1", "--history")
+    assert shell.answers("client", "user_1", "--history") == web.get(f"{API}/clients/user_1/pulls").json()
+
+
+async def stored(database: Database) -> list[asyncpg.Record]:
+    """What is stored of user_1."""
+    owner = await asyncpg.connect(database.ingest_url)
+    rows = await owner.fetch("SELECT capture_id FROM captures.events WHERE user_id = 'user_1'")
+    await owner.close()
+    return list(rows)
 
 
 def check_quarantine(shell: Shell, web: httpx.Client, database: Database) -> None:

@@ -413,7 +413,7 @@ async def test_the_registry_looks_at_dead_letters_and_replays_them(
     await publish(broker.admin_url, queue, exchange=DEAD_LETTERS.name)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry", timeout=60) as http,
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60) as http,
     ):
 
         async def ready() -> bool:

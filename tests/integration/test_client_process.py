@@ -157,7 +157,9 @@ async def test_a_request_under_way_is_finished_before_the_end(start: Start) -> N
     client = await start()
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
     body = json.dumps(BULBASAUR).encode()
-    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % (ADD_CAPTURE_PATH.encode(), len(body)))
+    writer.write(
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % (ADD_CAPTURE_PATH.encode(), len(body))
+    )
     writer.write(body[:10])
     await writer.drain()
     await get(client, HEALTH_PATH)
@@ -185,7 +187,7 @@ async def test_a_request_that_never_ends_does_not_hold_up_the_stop(start: Start)
     """An upload that stands still is cut off after a few seconds, without a trace."""
     client = await start()
     _, writer = await asyncio.open_connection("127.0.0.1", client.port)
-    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 50\r\n\r\n{" % ADD_CAPTURE_PATH.encode())
+    writer.write(b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 50\r\n\r\n{" % ADD_CAPTURE_PATH.encode())
     await writer.drain()
     await get(client, HEALTH_PATH)
     began = time.monotonic()
@@ -202,7 +204,7 @@ async def test_a_reader_that_never_reads_does_not_hold_up_the_stop(start: Start,
     (tmp_path / "client-sync-data.json").write_text(json.dumps({"captures": captures}))
     client = await start()
     _, writer = await asyncio.open_connection("127.0.0.1", client.port)
-    writer.write(b"GET %b HTTP/1.1\r\nHost: x\r\n\r\n" % SYNC_DATA_PATH.encode())
+    writer.write(b"GET %b HTTP/1.1\r\nHost: localhost\r\n\r\n" % SYNC_DATA_PATH.encode())
     await writer.drain()
     await get(client, STATS_PATH)
     assert await client.stop() == 0
@@ -230,7 +232,9 @@ async def test_a_length_above_the_limit_is_refused_before_anything_is_sent(start
     """The headers alone are answered at once, and a sender without end is cut off."""
     client = await start()
     reader, writer = await asyncio.open_connection("127.0.0.1", client.port)
-    writer.write(b"POST %b HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999\r\n\r\n" % ADD_CAPTURE_PATH.encode())
+    writer.write(
+        b"POST %b HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n" % ADD_CAPTURE_PATH.encode()
+    )
     began = time.monotonic()
     assert b"413" in await reader.readline()
     assert time.monotonic() - began < 1

@@ -23,6 +23,7 @@ from shared.sql import load_queries
 from tests.servers import PASSWORD, Servers
 
 PUBLISHED: Final = {
+    "published_events",
     "published_holders",
     "published_holdings",
     "published_quarantine",

@@ -178,6 +178,7 @@ class Recorded(Publisher):
 
     def __init__(self) -> None:
         self.ends: dict[UUID, Expected] = {}
+        self.errors: list[str] = []
         self.pending: list[int] = []
 
     async def publish(self, message: Message, *, routing_key: str) -> None:
@@ -187,6 +188,7 @@ class Recorded(Publisher):
             for outcome in message.outcomes:
                 assert outcome.outcome is (Outcome.FAILED if outcome.reason else Outcome.NOTHING)
                 self._end(outcome.pull_id, outcome.reason, outcome.pending)
+                self.errors.append(outcome.error or "")
         assert isinstance(message, (PullSettled, CaptureBatch))
         for pull in message.pulls if isinstance(message, CaptureBatch) else ():
             captures = tuple(capture.capture_id for capture in pull.captures)
@@ -247,6 +249,13 @@ async def test_each_ends_in_its_reason() -> None:
     assert others == [READ] * HEALTHY
     assert (puller.http.memory.bytes_held, puller.http.memory.large_held) == (0, 0)
     assert max(puller.published.pending) < 2**48
+
+
+async def test_a_record_does_not_read_out_what_answers() -> None:
+    """A client may read its record: where its name leads to another server later, no byte of that one is in it."""
+    async with served(b"-ERR unknown command, secret=hunter2\r\n\r\n") as other, pulling(timeout_s=10.0) as puller:
+        assert await puller.pull([other]) == [Reason.BAD_PAYLOAD]
+    assert puller.published.errors == ["the answer is not HTTP"]
 
 
 async def test_the_healthy_do_not_wait_for_the_endless() -> None:

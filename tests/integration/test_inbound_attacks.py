@@ -83,7 +83,7 @@ def registry(stack: Stack) -> Stack:
 async def test_an_endless_header_is_refused(everything: Stack) -> None:
     """By every service, after some KiB of it."""
     for name in HEALTH:
-        head = b"GET / HTTP/1.1\r\nhost: x\r\nx-endless: "
+        head = b"GET / HTTP/1.1\r\nhost: localhost\r\nx-endless: "
         heard = await attack(port_of(everything, name), endless(head, b"x" * 65_536))
         assert_too_large(heard)
     await assert_unharmed(everything, list(HEALTH))
@@ -92,7 +92,7 @@ async def test_an_endless_header_is_refused(everything: Stack) -> None:
 async def test_a_million_small_headers_are_refused(everything: Stack) -> None:
     """The first hundred would be taken."""
     for name in HEALTH:
-        head = b"GET %b HTTP/1.1\r\nhost: x\r\n" % HEALTH[name].encode()
+        head = b"GET %b HTTP/1.1\r\nhost: localhost\r\n" % HEALTH[name].encode()
         heard = await attack(port_of(everything, name), [head, *([b"a: b\r\n" * 1_000] * 1_000), b"\r\n"])
         assert_too_large(heard)
         assert f"{HEADERS} headers" in heard.problem["detail"]
@@ -103,7 +103,7 @@ async def test_slowloris_is_ended(everything: Stack) -> None:
     """Heads that come a byte at a time are given up, silent connections are ended, and others are served meanwhile."""
 
     async def slow(port: int) -> None:
-        heard = await attack(port, trickle(b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: ", b"x", every_s=0.5))
+        heard = await attack(port, trickle(b"GET / HTTP/1.1\r\nhost: localhost\r\nx-slow: ", b"x", every_s=0.5))
         assert heard.status == 408
         assert "did not arrive within 10 s" in heard.problem["detail"]
 
@@ -123,7 +123,7 @@ async def test_what_is_no_http_is_refused(everything: Stack) -> None:
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100,
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
-        b"GET / HTTP/1.1\r\nhost: x\r\nbad header\r\n\r\n",
+        b"GET / HTTP/1.1\r\nhost: localhost\r\nbad header\r\n\r\n",
         request("POST", "/", "content-length: 1", "content-length: 2") + b"12",
         request("POST", "/", "content-length: -1"),
         request("POST", "/", f"content-length: {'9' * 5_000}"),
@@ -379,3 +379,44 @@ async def test_no_page_of_another_origin_may_call_unless_it_is_named(stack: Stac
         for origin in ("https://dashboard.example", "null"):
             answer = await http.get("/health", headers={"origin": origin})
             assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+FOREIGN: Final = (
+    {"origin": "https://evil.example", "sec-fetch-site": "cross-site"},
+    {"origin": "http://localhost:9999", "sec-fetch-site": "same-site"},
+    {"origin": "https://evil.example"},
+    {"origin": "null"},
+)
+
+
+@pytest.mark.parametrize("page", FOREIGN)
+async def test_a_foreign_page_can_not_use_the_open_registry(registry: Stack, page: dict[str, str]) -> None:
+    """Neither to have captures deleted nor to register, also by requests of which a browser does not ask first."""
+    async with httpx.AsyncClient(base_url=f"{registry.url('registry')}{PULL_SYNC}", trust_env=False) as http:
+        for path in ("sync-complete-state?delete_unknown=true", "sync-all-background", "scheduler/stop", "claims"):
+            answer = await http.post(path, headers=page)
+            assert (answer.status_code, answer.json()["type"]) == (403, "urn:pullsync:problem:foreign-page")
+            assert "REGISTRY_CORS_ORIGINS" in answer.json()["detail"]
+        blob = json.dumps(registration("ash"))  # without a content type
+        assert (await http.post("register-client", content=blob, headers=page)).status_code == 403
+        assert (await http.delete("unregister-client/ash", headers=page)).status_code == 403
+        assert (await http.get("runs")).json() == []
+        own = {"origin": registry.url("registry"), "sec-fetch-site": "same-origin"}
+        named = {"origin": "https://dashboard.example", "sec-fetch-site": "cross-site"}
+        for allowed in (own, named, {}):
+            assert (await http.post("scheduler/start", headers=allowed)).status_code == 200
+
+
+async def test_the_open_registry_answers_to_its_own_names_only(stack: Stack) -> None:
+    """A name of an attacker that leads here makes his page one of the registry's (DNS rebinding)."""
+    stack.configure("registry", REGISTRY_HOSTS="registry.lan")
+    stack.start("registry")
+    async with httpx.AsyncClient(base_url=f"{stack.url('registry')}{PULL_SYNC}", trust_env=False) as http:
+        for host in ("evil.example", "evil.example:8000", "registry.lan.evil.example", "localhost.evil.example"):
+            rebound = {"host": host, "origin": f"http://{host}", "sec-fetch-site": "same-origin"}
+            for method, path in (("GET", "registered-clients"), ("POST", "sync-all")):
+                answer = await http.request(method, path, headers=rebound)
+                assert (answer.status_code, answer.json()["type"]) == (421, "urn:pullsync:problem:foreign-host")
+                assert "REGISTRY_HOSTS" in answer.json()["detail"]
+        for host in ("localhost:8000", "127.0.0.1", "[::1]:8000", "registry.lan:8000"):
+            assert (await http.get("registered-clients", headers={"host": host})).status_code == 200

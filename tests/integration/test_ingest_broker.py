@@ -37,6 +37,7 @@ from shared.messages import (
     CaptureBatch,
     Outcome,
     Pull,
+    PullAcknowledged,
     PulledCapture,
     PullOutcome,
     PullSettled,
@@ -44,7 +45,14 @@ from shared.messages import (
     UnreadableItem,
 )
 from shared.outbound import ClientHttp, OutboundPolicy
-from shared.topology import ACKNOWLEDGE_DELAYS_S, CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_SETTLED, delay_routing_key
+from shared.topology import (
+    ACKNOWLEDGE_DELAYS_S,
+    ACKNOWLEDGEMENTS,
+    CAPTURE_BATCHES,
+    DELIVERY_LIMIT,
+    PULL_SETTLED,
+    delay_routing_key,
+)
 from tests.waiting import eventually
 
 DEAD: Final = f"{CAPTURE_BATCHES.name}.dead"
@@ -204,7 +212,7 @@ async def test_a_redelivered_batch_is_told_again_and_stored_once(
 
 
 async def test_a_client_that_is_down_is_told_later(database: Database, broker_url: str, client: Client) -> None:
-    """The pull settles as stored but unacknowledged, and the acknowledgement comes back after its delay."""
+    """The pull settles as stored but unacknowledged, the acknowledgement comes again, and then that is told."""
     client.down = True
     async with ingest(database, broker_url), channel_of(broker_url) as channel:
         await publish(channel, encoded(batch(client, "a", pending=1)))
@@ -217,7 +225,26 @@ async def test_a_client_that_is_down_is_told_later(database: Database, broker_ur
             return client.acknowledged == [["a"]]
 
         await eventually(told)
+        later = decoded(PullSettled, (await take(channel, PULL_SETTLED.name)).body)
+        assert later.outcomes == ()
+        assert later.acknowledged == (PullAcknowledged(pull_id=outcome.pull_id, user_id="ash"),)
     assert await events(database) == ["a"]
+
+
+async def test_who_is_told_of_a_pull_that_nobody_named(database: Database, broker_url: str, client: Client) -> None:
+    """An acknowledgement of the version before is told to the client, and to nobody else."""
+    untold = Acknowledgement(user_id="ash", client_url=client.url, capture_ids=("a",), outcome=None)
+    async with ingest(database, broker_url), channel_of(broker_url) as channel:
+        body = encoded(AcknowledgeCaptures(acknowledgements=(untold,), attempts=1)).replace(b',"pull_id":null', b"")
+        assert b"pull_id" not in body
+        await publish(channel, body, ACKNOWLEDGEMENTS.routing())
+
+        async def told() -> bool:
+            return client.acknowledged == [["a"]]
+
+        await eventually(told)
+        await publish(channel, encoded(batch(client, "b")))
+        assert (await settled(channel)).stored == 1, "nothing came before it"
 
 
 async def test_a_client_that_stays_down_is_given_up(broker_url: str, client: Client) -> None:

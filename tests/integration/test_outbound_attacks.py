@@ -299,3 +299,39 @@ async def test_an_error_that_quotes_a_client_is_one_visible_line(answer: bytes) 
         error = await refusal(http, url)
     assert str(error).isprintable()
     assert str(ClientCallError(Reason.CONNECT, "a\n\x1b[2J\u202e" * 100)).isprintable()
+
+
+SECRET: Final = b"hunter2"
+TALKATIVE: Final = {
+    "another protocol": b"-ERR unknown command, secret=hunter2\r\n\r\n",
+    "a bad header": OK + b"hunter2 no header\r\n\r\n",
+    "a bad status": b"HTTP/1.1 hunter2 OK\r\n\r\n",
+    "a refusal": b"HTTP/1.1 401 hunter2\r\ncontent-length: 7\r\n\r\nhunter2",
+    "a bad chunk": OK + b"transfer-encoding: chunked\r\n\r\nhunter2\r\n",
+    "an answer that is cut off": OK + b"content-length: 100\r\n\r\nhunter2",
+    "a coding": OK + b"content-encoding: hunter2\r\ncontent-length: 7\r\n\r\nhunter2",
+    "no health": OK + b'content-length: 20\r\n\r\n{"secret":"hunter2"}',
+    "no JSON": OK + b"content-length: 7\r\n\r\nhunter2",
+}
+"""What a server of our own may answer to whoever registers its address as a client's."""
+
+
+@pytest.mark.parametrize("answer", TALKATIVE.values(), ids=TALKATIVE)
+async def test_a_registration_does_not_read_out_what_answers(answer: bytes) -> None:
+    """Neither whoever registers an address is told a byte of it, nor a client that reads its record later."""
+    async with served(answer) as url, calling("loopback") as http:
+        with pytest.raises(RefusedError) as registered:
+            await ClientProbe(http=http).check(url, user_id="user_1")
+        with pytest.raises(ClientCallError) as pulled:
+            async with PullerApi(http=http).sync_data(target(url), since=None):
+                pass
+    for told in (str(registered.value), pulled.value.sentence):
+        assert SECRET.decode() not in told
+
+
+async def test_the_log_has_what_answered(capsys: pytest.CaptureFixture[str]) -> None:
+    """An operator sees what his client really said."""
+    async with served(TALKATIVE["another protocol"]) as url, calling("loopback") as http:
+        with pytest.raises(RefusedError, match="bad_payload: the answer is not HTTP"):
+            await ClientProbe(http=http).check(url, user_id="user_1")
+    assert SECRET.decode() in capsys.readouterr().out

@@ -169,6 +169,7 @@ async def test_a_cleanup_that_fails_was_not_done(registry: Registry, broken: str
         queries={**QUERIES, broken: f"nonsense {QUERIES[broken]}"},
         interval=timedelta(0),
         silence=SILENCE,
+        history=timedelta(days=7),
     )
     with pytest.raises(asyncpg.PostgresError):
         await failing.now()

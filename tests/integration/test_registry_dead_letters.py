@@ -38,7 +38,7 @@ async def registry(database: Database, broker_url: str, *, ready: bool = True) -
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://registry", timeout=60) as web,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as web,
     ):
 
         async def is_ready() -> bool:

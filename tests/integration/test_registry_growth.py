@@ -27,6 +27,7 @@ SMALL: Final = 350
 RUN: Final = UUID(int=1)
 COMPLETE: Final = UUID(int=2)
 EARLIER: Final = UUID(int=3)
+LATE_PULL: Final = UUID(int=700)
 Mode = Literal["force_custom_plan", "force_generic_plan"]
 MODES: Final[tuple[Mode, ...]] = ("force_custom_plan", "force_generic_plan")
 """PostgreSQL plans a prepared statement with its values, or once without them, as it thinks best."""
@@ -91,6 +92,11 @@ SETTLED = (
     each("NULL::jsonb"),
     "900",
     "3600",
+    PULLS,
+    each("'user_00700'::text"),
+    each("'failed'::text"),
+    each("0::bigint"),
+    each("0::bigint"),
 )
 STATEMENTS: Final = MappingProxyType(
     {
@@ -113,6 +119,12 @@ STATEMENTS: Final = MappingProxyType(
         "a page of a run's waiting": Statement("run_clients_waiting", (f"'{RUN}'", LATE_USER, "100")),
         "a page of a run's failed": Statement("run_clients_failed", (f"'{RUN}'", LATE_USER, "100")),
         "a page of a run's differing": Statement("run_clients_differing", (f"'{RUN}'", LATE_USER, "100")),
+        "a page of a client's pulls": Statement("pulls_of_client", (LATE_USER, "NULL", "100")),
+        "a later page of a client's pulls": Statement("pulls_of_client", (LATE_USER, f"'{LATE_PULL}'", "100")),
+        "a client's pull": Statement("pull", (LATE_USER, f"'{LATE_PULL}'")),
+        "whether a client has pulls": Statement("has_pulls", (LATE_USER,)),
+        "a telling of 100": Statement("note_acknowledged", (each("'user_00700'::text"), PULLS)),
+        "a removal of 100 old pulls": Statement("remove_old_pulls", ("'7 days'", "100")),
         "a settlement of 100": Statement("settle", SETTLED),
         "leases given back": Statement("release", (PULLS,)),
         "a claim for a complete run": Statement("claim_complete", ("100", "'120 s'", "2000")),
@@ -161,6 +173,14 @@ async def add_clients(registry: Registry, number: int) -> None:
         RUN,
         COMPLETE,
     )
+    await registry.pool.execute(
+        """INSERT INTO registry.pulls (user_id, pull_id, settled_at, outcome)
+           SELECT CASE WHEN n % 2 = 0 THEN 'user_00700' ELSE 'user_' || lpad(n::text, 5, '0') END,
+                  ('00000000-0000-0000-0000-' || lpad(to_hex(n), 12, '0'))::uuid,
+                  now() - make_interval(secs => 1000000.0 * n / $1::integer), 'failed'
+           FROM generate_series(400, $1::integer) AS n ON CONFLICT DO NOTHING""",
+        number,
+    )
 
 
 async def bring_into(registry: Registry, state: str) -> None:
@@ -170,7 +190,7 @@ async def bring_into(registry: Registry, state: str) -> None:
     )
     for statement in (IDLE, *STATES[state]):
         await registry.pool.execute(statement)
-    for table in ("clients", "sync_runs", "sync_run_clients", "client_counts"):
+    for table in ("clients", "sync_runs", "sync_run_clients", "client_counts", "pulls"):
         await registry.pool.execute(f"VACUUM ANALYZE registry.{table}")
 
 
@@ -209,7 +229,7 @@ def blocks_of(plan: Mapping[str, Any]) -> int:
 
 def scanned_whole(plan: Mapping[str, Any]) -> list[str]:
     """Large tables that were read from one end to the other."""
-    large = {"clients", "sync_run_clients", "sync_runs"}
+    large = {"clients", "sync_run_clients", "sync_runs", "pulls"}
     return [
         node["Relation Name"]
         for node in nodes_of(plan)

@@ -44,7 +44,7 @@ async def serving(app: FastAPI | Starlette) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://service") as made,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as made,
     ):
         yield made
 

@@ -44,7 +44,7 @@ async def http(database: Database, broker_url: str) -> AsyncIterator[httpx.Async
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://registry") as made,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as made,
     ):
         yield made
 
@@ -267,6 +267,8 @@ PAGES: Final[dict[str, tuple[str, str]]] = {
     "quarantined_item": ("bigint", "7"),
     "quarantine_ids": ("bigint, bigint, integer", "500, 1000000, 100"),
     "known_quarantine_ids": ("bigint[]", "'{1,2}'"),
+    "stored_capture": ("text, text", "'heavy', 'c700'"),
+    "quarantined_capture": ("text, text", "'heavy', 'c700'"),
 }
 MANY_ROWS: Final = """
 INSERT INTO captures.holders SELECT 'u' || n, 1 + n % 7, now() FROM generate_series(1, 20000) AS n;
@@ -275,7 +277,15 @@ FROM generate_series(1, 20000) AS n, generate_series(1, 3) AS p;
 INSERT INTO captures.quarantine (user_id, fingerprint, problem, raw, pull_id)
 SELECT 'u' || n % 5000, sha256(n::text::bytea), 'p', repeat('x', 200), gen_random_uuid()
 FROM generate_series(1, 20000) AS n;
-ANALYZE captures.holders, captures.holdings, captures.quarantine;
+INSERT INTO captures.quarantine (user_id, fingerprint, capture_id, problem, raw, pull_id)
+SELECT 'heavy', sha256(('heavy' || n)::bytea), 'c' || n, 'p', 'x', gen_random_uuid() FROM generate_series(1, 5000) AS n;
+INSERT INTO captures.events (
+    user_id, capture_id, pokemon_id, pokemon_name, action, removed, captured_at, received_at, pull_id
+)
+SELECT CASE n % 2 WHEN 0 THEN 'heavy' ELSE 'u' || n END, 'c' || n, 1, '', 'capture', false, now(), now(),
+       gen_random_uuid()
+FROM generate_series(1, 20000) AS n;
+ANALYZE captures.holders, captures.holdings, captures.quarantine, captures.events;
 """
 
 
@@ -300,20 +310,21 @@ async def test_no_page_reads_all_users(database: Database, pool: asyncpg.Pool) -
 
 def scans(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The nodes of the plan that read one of ingest's large tables."""
-    if re.match("holders|holdings|quarantine", node.get("Relation Name", "")):
+    if re.match("holders|holdings|quarantine|events", node.get("Relation Name", "")):
         yield node
     for inner in node.get("Plans", ()):
         yield from scans(inner)
 
 
 def assert_by_index(name: str, read: Sequence[dict[str, Any]]) -> None:
-    """None of them reads more than some hundred rows, and holdings are read in a single partition."""
+    """None of them reads more than some hundred rows, and holdings and events are read in a single partition."""
     assert read, name
     for node in read:
         assert node["Node Type"] in {"Index Scan", "Index Only Scan", "Bitmap Heap Scan"}, name
         assert node["Actual Rows"] + node.get("Rows Removed by Filter", 0) <= 300, name
-    holdings = {node["Relation Name"] for node in read if node["Relation Name"].startswith("holdings")}
-    assert len(holdings) <= 1, name
+    for table in ("holdings", "events"):
+        partitions = {node["Relation Name"] for node in read if node["Relation Name"].startswith(table)}
+        assert len(partitions) <= 1, name
 
 
 async def test_a_login_that_is_refused_is_told_with_what_to_do(database: Database, broker_url: str) -> None:

@@ -74,7 +74,7 @@ async def app(database: Database, broker_url: str) -> AsyncIterator[FastAPI]:
 @pytest.fixture
 async def http(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     """Talks to it, once it is connected; its timer stands."""
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://registry", timeout=60) as made:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://localhost", timeout=60) as made:
 
         async def ready() -> bool:
             return (await made.get("/health/ready")).is_success
@@ -305,12 +305,12 @@ def raw_answer(url: str, request: bytes) -> bytes:
 
 
 REQUESTS: Final = {
-    "live": b"GET /health/live HTTP/1.1\r\nhost: x\r\n\r\n",
-    "client's health": b"GET /api/client/health HTTP/1.1\r\nhost: x\r\n\r\n",
-    "client's captures": b"GET /api/client/sync-data HTTP/1.1\r\nhost: x\r\n\r\n",
-    "unknown path": b"GET /%3Cscript%3E HTTP/1.1\r\nhost: x\r\n\r\n",
-    "wrong method": b"PUT /health/live HTTP/1.1\r\nhost: x\r\n\r\n",
-    "bad value": b"GET /api/client/sync-data?since=%3Cscript%3E HTTP/1.1\r\nhost: x\r\n\r\n",
+    "live": b"GET /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "client's health": b"GET /api/client/health HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "client's captures": b"GET /api/client/sync-data HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "unknown path": b"GET /%3Cscript%3E HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "wrong method": b"PUT /health/live HTTP/1.1\r\nhost: localhost\r\n\r\n",
+    "bad value": b"GET /api/client/sync-data?since=%3Cscript%3E HTTP/1.1\r\nhost: localhost\r\n\r\n",
     "no HTTP": b"<script>\r\n\r\n",
 }
 

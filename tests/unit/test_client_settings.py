@@ -34,7 +34,7 @@ def read(monkeypatch: pytest.MonkeyPatch, variables: Mapping[str, str]) -> Clien
 
 
 def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The defaults are those of the original client."""
+    """The defaults are those of the original client, but that pages of other origins may not call it."""
     settings = read(monkeypatch, {})
     assert settings.model_dump() == {
         "client_host": "127.0.0.1",
@@ -42,7 +42,8 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_url": None,
         "client_user_id": "user_1",
         "client_registration_token": None,
-        "client_cors_origins": ("*",),
+        "client_cors_origins": (),
+        "client_hosts": (),
         "client_database": Path("client-data/captures.sqlite3"),
         "client_import_file": Path("client-sync-data.json"),
         "client_retention_days": 30,
@@ -62,7 +63,8 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "CLIENT_PORT": "4000",
         "CLIENT_URL": "https://example.org/ash/",
         "CLIENT_USER_ID": "ash",
-        "CLIENT_CORS_ORIGINS": "https://a.example, https://b.example",
+        "CLIENT_CORS_ORIGINS": "https://A.example, capacitor://localhost",
+        "CLIENT_HOSTS": "ash.lan, Ash.",
         "CLIENT_DATABASE": "/data/x.sqlite3",
         "CLIENT_IMPORT_FILE": "/data/old.json",
         "CLIENT_RETENTION_DAYS": "7",
@@ -81,7 +83,8 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "client_port": 4000,
         "client_url": "https://example.org/ash",
         "client_user_id": "ash",
-        "client_cors_origins": ("https://a.example", "https://b.example"),
+        "client_cors_origins": ("https://a.example", "capacitor://localhost"),
+        "client_hosts": ("ash.lan", "ash"),
         "client_database": Path("/data/x.sqlite3"),
         "client_import_file": Path("/data/old.json"),
         "client_retention_days": 7,
@@ -126,6 +129,13 @@ def test_a_dotenv_file_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
         ("CLIENT_REGISTRATION_CHECK", "inf"),
         ("CLIENT_NUDGE", "sometimes"),
         ("LOG_LEVEL", "loud"),
+        ("CLIENT_CORS_ORIGINS", "localhost:8100"),
+        ("CLIENT_CORS_ORIGINS", "http://localhost:8100/"),
+        ("CLIENT_CORS_ORIGINS", "http://*.example"),
+        ("CLIENT_CORS_ORIGINS", "null"),
+        ("CLIENT_HOSTS", "http://a.lan"),
+        ("CLIENT_HOSTS", "a.lan:3001"),
+        ("CLIENT_HOSTS", "*"),
     ],
 )
 def test_a_bad_setting_is_one_line_and_status_2(
@@ -138,3 +148,11 @@ def test_a_bad_setting_is_one_line_and_status_2(
     [line] = capsys.readouterr().err.splitlines()
     assert name in line
     assert repr(value) in line
+
+
+@pytest.mark.parametrize("none", ["none", "", " , "])
+def test_no_page_and_no_name_can_be_said(monkeypatch: pytest.MonkeyPatch, none: str) -> None:
+    """As the registry takes it; and all pages by name."""
+    settings = read(monkeypatch, {"CLIENT_CORS_ORIGINS": none, "CLIENT_HOSTS": none})
+    assert (settings.client_cors_origins, settings.client_hosts) == ((), ())
+    assert read(monkeypatch, {"CLIENT_CORS_ORIGINS": "*"}).client_cors_origins == ("*",)

@@ -116,6 +116,14 @@ def test_nothing_secret_is_in_the_environment(over: dict[str, Service], secrets:
     assert (secrets / name / "ca.crt").is_file()
 
 
+@pytest.mark.parametrize("name", ["registry", "puller", "ingest"])
+def test_clients_are_not_called_where_our_servers_are(over: dict[str, Service], name: str) -> None:
+    """Whoever registers one says where it is; so the sample client there starts only when it is asked for."""
+    assert substituted(over[name]["environment"]["PULL_SYNC_NETWORKS"]) == "public"
+    assert over["client"]["profiles"] == ["sample"]
+    assert [service for service in over if "client" in over[service].get("depends_on", {})] == []
+
+
 def test_passwords_of_the_servers_are_files(base: dict[str, Service], over: dict[str, Service], secrets: Path) -> None:
     """Those of the environment are empty, as PostgreSQL's image takes one of both; each `..._FILE` leads to one."""
     passwords = {variable for variable in base["postgres"]["environment"] if variable.endswith("_PASSWORD")}
@@ -204,7 +212,7 @@ def test_the_front_passes_streams_on_and_sets_headers(caddyfile: str) -> None:
         'Strict-Transport-Security "max-age=',
         'X-Content-Type-Options "nosniff"',
         'X-Frame-Options "DENY"',
-        "Content-Security-Policy \"frame-ancestors 'none'\"",
+        "?Content-Security-Policy \"frame-ancestors 'none'\"",
         'Referrer-Policy "no-referrer"',
         "-Server",
     ):

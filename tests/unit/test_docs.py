@@ -17,6 +17,8 @@ from dev import asyncapi, docs
 from dev.message_examples import EXAMPLES
 from services.registry.api.openapi import operations
 from services.registry.errors import (
+    ForeignHostError,
+    ForeignPageError,
     InternalError,
     MethodNotAllowedError,
     RefusedError,
@@ -31,6 +33,7 @@ ROOT: Final = docs.ROOT
 OPENAPI: Final = docs.registry_document()
 ASYNCAPI: Final = asyncapi.document()
 OPERATIONS: Final = {f"{method.upper()} {path}": operation for path, method, operation in operations(OPENAPI)}
+PROBLEMS: Final = {"Problem", "InvalidRequestProblem", "UnknownCaptureProblem"}
 ROW: Final = re.compile(r"^\| `([A-Z]+ /\S*)` \| (.+?) \| (.*) \|$", re.MULTILINE)
 TEST: Final = re.compile(r"`(tests/\S+\.py)::(\w+)`")
 
@@ -138,7 +141,8 @@ def test_each_operation_tells_its_problems(name: str) -> None:
     for status, content in problems.items():
         [(media_type, media)] = content.items()
         assert media_type == "application/problem+json"
-        assert media["schema"]["$ref"].removeprefix("#/components/schemas/") in {"Problem", "InvalidRequestProblem"}
+        schemas = media["schema"].get("anyOf", [media["schema"]])
+        assert {each["$ref"].removeprefix("#/components/schemas/") for each in schemas} <= PROBLEMS
         assert all(example["status"] == status for example in examples(media))
 
 
@@ -197,7 +201,7 @@ def test_all_that_an_operation_takes_is_bounded(name: str) -> None:
 def test_who_may_come_again_is_told_when() -> None:
     """Each 429 has the headers that say so."""
     refused = {name: response for name in OPERATIONS for status, response in responses(name) if status == 429}
-    assert len(refused) == 6
+    assert len(refused) == 8
     for response in refused.values():
         assert set(response["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
 
@@ -211,9 +215,9 @@ def kinds(base: type[RegistryError]) -> Iterator[type[RegistryError]]:
 
 
 def test_each_kind_of_problem_is_told_somewhere() -> None:
-    """But for those of paths and methods that are not served, and those that only group others."""
+    """But for what is refused wherever it is asked, and those that only group others."""
     told = {slug for response in OPENAPI["components"]["responses"].values() for slug in _slugs(response)}
-    nowhere = {UnknownPathError.slug, MethodNotAllowedError.slug}
+    nowhere = {kind.slug for kind in (UnknownPathError, MethodNotAllowedError, ForeignPageError, ForeignHostError)}
     groups = {UnavailableError.slug}
     assert told == {kind.slug for kind in kinds(RegistryError)} - nowhere - groups
     assert {InternalError.slug, RefusedError.slug} <= told

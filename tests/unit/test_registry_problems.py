@@ -313,7 +313,7 @@ async def test_an_outage_is_logged_once_however_many_requests_meet_it() -> None:
 
     transport = httpx.ASGITransport(app)
     with structlog.testing.capture_logs() as logged:
-        async with httpx.AsyncClient(transport=transport, base_url="http://registry") as http:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
             answers = [await http.get("/") for _ in range(20)]
     assert [each.status_code for each in answers] == [503] * 20
     assert [line["event"] for line in logged] == ["database_away"]

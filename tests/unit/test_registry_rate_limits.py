@@ -6,13 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI
+from fastapi import FastAPI, Request
 from pydantic import ValidationError
 
 from dev.docs import registry_document
 from services.registry.api.openapi import operations
 from services.registry.api.problems import answer, quota_headers
-from services.registry.api.rate_limits import REGISTRATION_PATHS, SYNC_PATHS, RateLimits, counter_of
+from services.registry.api.rate_limits import REGISTRATION_PATH, SYNC_PATHS, Limits, RateLimits, counter_of
 from services.registry.errors import Quota, TooManyRequestsError
 from services.registry.rate_limits import RateLimiter, rates_of
 from services.registry.settings import RegistrySettings
@@ -147,33 +147,84 @@ def test_quotas_are_told_as_the_draft_has_it() -> None:
     assert refused.headers["ratelimit"] == '"syncs-60s";r=2;t=42'
 
 
+def limits(**rates: str) -> Limits:
+    """With these; the others are without end."""
+    names = ("registrations", "syncs", "nudges", "wrong_tokens")
+    limiters = {name: RateLimiter(name=name, rates=rates_of(rates.get(name, "0"))) for name in names}
+    return Limits(**limiters)
+
+
 async def test_who_is_refused_has_nothing_read() -> None:
-    """Neither his body, nor anything else: the app is not asked."""
+    """Neither his body, nor anything else: the app is not asked. What the app does not count is not counted."""
     app = FastAPI()
     asked = []
+    of_the_app = limits(syncs="1/hour")
 
-    @app.post("/dear")
-    @app.get("/dear")
+    @app.post(SYNC_PATHS[0])
+    @app.get(SYNC_PATHS[0])
     @app.post("/cheap")
-    async def work() -> str:
+    async def work(request: Request, *, counts: bool = True) -> str:
         asked.append(1)
+        if counts:
+            await of_the_app.count(request)
         return "done"
 
-    app.add_middleware(RateLimits, limiters={"/dear": RateLimiter(name="dear", rates=rates_of("1/hour"))})
+    app.add_middleware(RateLimits, limits=of_the_app)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as http:
-        answers = [await http.post("/dear") for _ in range(3)]
+        uncounted = [await http.post(SYNC_PATHS[0], params={"counts": False}) for _ in range(3)]
+        assert [(each.status_code, each.headers.get("ratelimit")) for each in uncounted] == [(200, None)] * 3
+        answers = [await http.post(SYNC_PATHS[0]) for _ in range(3)]
         assert [each.status_code for each in answers] == [200, 429, 429]
-        assert len(asked) == 1
-        assert [each.headers["ratelimit"].partition(";t=")[0] for each in answers[:2]] == ['"dear-3600s";r=0'] * 2
-        for other in (await http.get("/dear"), await http.post("/cheap")):
+        assert len(asked) == 4
+        assert [each.headers["ratelimit"].partition(";t=")[0] for each in answers] == ['"syncs-3600s";r=0'] * 3
+        for other in (await http.get(SYNC_PATHS[0]), await http.post("/cheap")):
             assert (other.status_code, other.headers.get("ratelimit")) == (200, None)
 
 
+async def test_to_look_for_room_takes_none() -> None:
+    """However often."""
+    limiter = RateLimiter(name="syncs", rates=rates_of("1/minute;2/hour"))
+    for _ in range(5):
+        await limiter.require_room("1")
+    await limiter.take("1")
+    with pytest.raises(TooManyRequestsError) as refused:
+        await limiter.require_room("1")
+    assert [quota.remaining for quota in refused.value.quotas] == [0, 1]
+    await limiter.require_room("2")
+
+
+async def test_wrong_tokens_do_not_lock_out_right_ones() -> None:
+    """One that was right lately passes, whatever else came from its address; of others the database is not asked."""
+    ours, here = limits(wrong_tokens="3/hour"), scope("192.0.2.1")
+    ours.remember("right")
+    for number in range(3):
+        await ours.require_trust(here, f"wrong-{number}")
+        await ours.count_wrong(here)
+    with pytest.raises(TooManyRequestsError):
+        await ours.require_trust(here, "unknown")
+    await ours.count_wrong(here)  # it counts no further, and raises nothing
+    await ours.require_trust(here, "right")
+    await ours.require_trust(scope("192.0.2.2"), "unknown")
+
+
+def test_right_tokens_are_remembered_in_bounds() -> None:
+    """The oldest are forgotten."""
+    ours = limits()
+    for number in range(20_000):
+        ours.remember(f"token-{number}")
+        ours.remember("again")
+    assert len(ours._right) == 16_384  # noqa: SLF001 - what bounds the memory
+
+
 def test_what_is_limited_is_what_the_document_says() -> None:
-    """No path is limited in silence, and none that is there no longer."""
+    """No path is limited in silence, and none that is there no longer; of clients' tokens wrong ones are."""
     told = {
-        path
+        (method, path)
         for path, method, operation in operations(registry_document())
-        if method == "post" and "too-many-requests" in str(operation["responses"].get("429"))
+        if "too-many-requests" in str(operation["responses"].get("429"))
     }
-    assert told == {*REGISTRATION_PATHS, *SYNC_PATHS}
+    of_clients = {("get", "clients/{user_id}"), ("delete", "unregister-client/{user_id}"), ("post", "nudge/{user_id}")}
+    assert told == {
+        *(("post", path) for path in (REGISTRATION_PATH, *SYNC_PATHS)),
+        *((method, f"/api/v1/pull-sync/{path}") for method, path in of_clients),
+    }

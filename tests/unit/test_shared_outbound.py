@@ -6,10 +6,13 @@ import errno
 import socket
 from typing import Final
 
+import aiohttp
 import pytest
 from yarl import URL
 
+from shared.messages import Reason
 from shared.outbound import Network, OutboundPolicy
+from shared.outbound_errors import connection_error
 from shared.outbound_policy import USUAL_PORTS, ForbiddenUrlError
 
 EVERYTHING: Final = OutboundPolicy(frozenset({"public", "private", "loopback"}))
@@ -165,3 +168,10 @@ def test_a_forbidden_url_is_told(url: str, reason: str) -> None:
 def test_other_urls_may_be_called(url: str) -> None:
     """By the ports of their schemes, too; where they lead to is another question."""
     EVERYTHING.check(URL(url))
+
+
+def test_errors_that_come_of_each_other_are_each_looked_at_once() -> None:
+    """Tasks that share an error may chain it in a circle."""
+    first, second = OSError("a"), aiohttp.ClientError("b")
+    first.__cause__, second.__cause__ = second, first
+    assert connection_error(second).reason is Reason.CONNECT

@@ -31,6 +31,7 @@ from services.registry.errors import (
 )
 from services.registry.nudges import NotPulledError, NudgedTooOftenError
 from services.registry.quarantine import ReplayNotTakenError, UnknownQuarantinedError
+from services.registry.routes.captures import UnknownCaptureError
 from services.registry.runs import CompleteRunUnderWayError, RunFinishedError
 
 
@@ -50,6 +51,7 @@ TAGS: Final = (
     {"name": "sync", "description": "Pulling on demand. Each sync is a run over all clients."},
     {"name": "runs", "description": "How far a run is, what became of each of its clients; cancelling it."},
     {"name": "scheduler", "description": "The timer that pulls each client, and the cleanup."},
+    {"name": "captures", "description": "Where a capture is, and what keeps it there."},
     {"name": "ranking", "description": "Which Pokémon is held by most users, and who holds most."},
     {"name": "quarantine", "description": "Captures that could not be read or stored; trying them again."},
     {"name": "dead letters", "description": "Messages that could not be handled; giving them to their queue again."},
@@ -59,11 +61,12 @@ TAGS: Final = (
 
 WITHOUT_DATABASE: Final = frozenset({"system", "dead letters"})
 """Tags whose operations do without PostgreSQL."""
-WITH_CAPTURES: Final = frozenset({"ranking", "quarantine"})
+WITH_CAPTURES: Final = frozenset({"captures", "ranking", "quarantine"})
 """Tags whose operations read what ingest publishes."""
 
 PARAMETERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "user_id": {"description": "Whose client; percent-encoded where it has other than plain characters."},
+    "capture_id": {"description": "Which capture; percent-encoded where it has other than plain characters."},
     "run_id": {"description": "The `run_id` of the answer that began the run."},
     "interval": {"description": "Seconds; it may as well stand in the body.", "example": 30},
     "queue": {"description": "The work queue's name.", "example": "ingest.capture-batches"},
@@ -102,6 +105,10 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
     "clients_nudge": Documented(
         answers={202: {"message": "Client user_1 is due now.", "due_at": examples.TIME}},
         refusals=(UnknownClientError, NotPulledError, NudgedTooOftenError),
+    ),
+    "clients_pulls": Documented(answers={200: [examples.PULL]}, refusals=(UnknownClientError,)),
+    "captures_where": Documented(
+        answers={200: examples.CAPTURE_WAY}, refusals=(UnknownCaptureError, UnknownClientError)
     ),
     "status": Documented(
         answers={

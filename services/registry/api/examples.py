@@ -35,6 +35,55 @@ CLIENT: Final = {
     "pending": 0,
     "stored": 3,
 }
+PULL: Final = {
+    "pull_id": PULL_ID,
+    "began_at": TIME,
+    "settled_at": "2026-01-31T12:00:00.120Z",
+    "since": None,
+    "run_id": None,
+    "outcome": "stored",
+    "reason": None,
+    "error": None,
+    "stored": 1,
+    "duplicates": 0,
+    "quarantined": 0,
+    "pending": 0,
+    "duration_s": 0.021,
+    "acknowledged_at": "2026-01-31T12:00:00.120Z",
+}
+CAPTURE_WAY: Final = {
+    "user_id": "user_1",
+    "capture_id": "25_1769860799000_capture",
+    "state": "acknowledged",
+    "summary": "It was stored at 2026-01-31 12:00:00 UTC, and the client was told by 2026-01-31 12:00:00 UTC: "
+    "there is nothing to do.",
+    "made_at": "2026-01-31T11:59:59.000Z",
+    "pulled_at": "2026-01-31T12:00:00.021Z",
+    "stored_at": "2026-01-31T12:00:00.080Z",
+    "acknowledged_at": "2026-01-31T12:00:00.120Z",
+    "acknowledgement": "known",
+    "pokemon_id": 25,
+    "pokemon_name": "pikachu",
+    "action": "capture",
+    "removed": False,
+    "pull_id": PULL_ID,
+    "pull": PULL,
+    "quarantine": None,
+    "dead_letter": None,
+    "dead_letters_searched": None,
+    "client": CLIENT,
+}
+NEVER_SEEN: Final = {
+    **dict.fromkeys(CAPTURE_WAY),
+    "user_id": "user_1",
+    "capture_id": "25_1769860799000_capture",
+    "state": "never_seen",
+    "summary": "Nothing is known of such a capture; its client was last pulled at 2026-01-31 12:00:00 UTC: if it was "
+    "made since, the pull at 2026-01-31 12:00:30 UTC brings it; else see whether the client has it, and whether the id "
+    "is right.",
+    "dead_letters_searched": True,
+    "client": CLIENT,
+}
 METRICS: Final = {
     "registered_clients": 1,
     "active_clients": 1,

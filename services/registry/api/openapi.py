@@ -17,7 +17,8 @@ from pydantic.json_schema import models_json_schema
 
 from services.registry.access import ForbiddenError, UnauthenticatedError
 from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
-from services.registry.api.permissions import NEEDS, Need
+from services.registry.api.examples import NEVER_SEEN
+from services.registry.api.permissions import NEEDS, OF_OWN, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
 from services.registry.errors import (
     BodyTooLargeError,
@@ -29,22 +30,33 @@ from services.registry.errors import (
     InvalidRequestError,
     MalformedBodyError,
     RegistryError,
+    TooManyRequestsError,
 )
+from services.registry.routes.captures import UnknownCaptureError, UnknownCaptureProblem
 from shared.claims import Claims
 from shared.message_schemas import SCHEMAS, schemas_of
 
 _DESCRIPTION: Final = """PullSync collects captures from devices by pulling. This is its only front door.
 
 Every error is a problem of RFC 9457: `type` tells its kind and never changes, `detail` is one sentence for people.
+Web pages of other origins that are not named are refused (403, `foreign-page`). While there are no tokens, so are names
+that are not known to be the registry's own (421, `foreign-host`).
+
 Times are ISO 8601 in UTC. Lists that come in pages name the next one in the header `Link` (`rel="next"`)."""
 
 _BEARER: Final = "bearer"
 _TOKENS: Final = "What is needed where tokens are set (OPERATOR_TOKENS and others); without, everybody is an operator."
 _REFUSALS: Final[Mapping[Need, tuple[type[RegistryError], ...]]] = {
     **dict.fromkeys(Need, (UnauthenticatedError, ForbiddenError)),
+    **dict.fromkeys(OF_OWN, (UnauthenticatedError, ForbiddenError, TooManyRequestsError)),
     Need.SERVICE: (UnauthenticatedError,),
     Need.NOTHING: (),
 }
+_PROBLEMS: Final[Mapping[type[RegistryError], type[Problem]]] = {
+    InvalidRequestError: InvalidRequestProblem,
+    UnknownCaptureError: UnknownCaptureProblem,
+}
+"""Those that say more than others."""
 _SCHEMAS: Final = "#/components/schemas/{model}"
 _NOTHING: Final = Documented()
 _INVALID: Final = str(InvalidRequestError.status)
@@ -97,7 +109,7 @@ def document(app: FastAPI) -> Json:
 
 def _schemas(found: Json) -> Json:
     """With those of problems instead of FastAPI's own, and of the structs, which FastAPI does not know."""
-    models = [(Problem, "serialization"), (InvalidRequestProblem, "serialization")]
+    models = [(model, "serialization") for model in (Problem, *_PROBLEMS.values())]
     _, ours = models_json_schema(cast("Any", models), ref_template=_SCHEMAS)
     kept = {name: schema for name, schema in found.items() if name not in {"HTTPValidationError", "ValidationError"}}
     return {**kept, **ours["$defs"], **schemas_of([Claims])}
@@ -179,12 +191,13 @@ def _can_be_invalid(operation: Json) -> bool:
 
 def _response(kinds: list[type[RegistryError]]) -> Json:
     """One status of an operation, with an example for each kind of problem that has it."""
-    model = InvalidRequestProblem if kinds == [InvalidRequestError] else Problem
+    models = sorted({_PROBLEMS.get(kind, Problem).__name__ for kind in kinds})
+    schemas = [{"$ref": SCHEMAS.format(name=name)} for name in models]
     response: Json = {
         "description": "; ".join(kind.title for kind in kinds),
         "content": {
             MEDIA_TYPE: {
-                "schema": {"$ref": SCHEMAS.format(name=model.__name__)},
+                "schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas},
                 "examples": {kind.slug: {"summary": kind.title, "value": _problem(kind)} for kind in kinds},
             }
         },
@@ -200,4 +213,6 @@ def _problem(kind: type[RegistryError]) -> Mapping[str, object]:
     if kind is InvalidRequestError:
         fault = {"field": "limit", "detail": "Input should be a valid integer"}
         return {**shape, "detail": f"{fault['field']}: {fault['detail']}", "errors": [fault]}
+    if kind is UnknownCaptureError:
+        return {**shape, "detail": NEVER_SEEN["summary"], "whereabouts": NEVER_SEEN}
     return {**shape, "detail": (inspect.getdoc(kind) or kind.title).splitlines()[0]}

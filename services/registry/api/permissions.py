@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum, unique
-from typing import Final
+from typing import Final, TypeGuard
 
 from fastapi import Request
 from fastapi.routing import APIRoute
 
-from services.registry.access import Access, Scope
+from services.registry.access import Access, Scope, UnauthenticatedError
+from services.registry.api.rate_limits import Limits
 from services.registry.clients import Clients, possible
 from shared.tokens import CLIENT_PREFIX, bearer
 
@@ -40,6 +41,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "clients_get": Need.OWN_OR_READ,
     "clients_change": Need.OPERATE,
     "clients_nudge": Need.OWN_OR_OPERATE,
+    "clients_pulls": Need.OWN_OR_READ,
+    "captures_where": Need.OWN_OR_READ,
     "status": Need.READ,
     "sync_all": Need.OPERATE,
     "sync_recent": Need.OPERATE,
@@ -79,11 +82,12 @@ NEEDS: Final[Mapping[str, Need]] = {
 """By the operation's id. To have captures deleted by `sync_complete_state` takes ADMIN, which the route asks for."""
 
 _OF_OPERATORS: Final = {Need.READ: Scope.READ, Need.OPERATE: Scope.OPERATE, Need.ADMIN: Scope.ADMIN}
-_OF_OWN: Final = {
+OF_OWN: Final = {
     Need.OWN_OR_READ: Scope.READ,
     Need.OWN_OR_OPERATE: Scope.OPERATE,
     Need.OWN_OR_ADMIN: Scope.ADMIN,
 }
+"""What an operator needs for that of which the client's own token is enough."""
 
 
 def operation_id(route: APIRoute) -> str:
@@ -95,29 +99,55 @@ def operation_id(route: APIRoute) -> str:
 class Guard:
     """Holds a request to what its operation needs."""
 
-    def __init__(self, *, access: Access, clients: Clients) -> None:
+    def __init__(self, *, access: Access, clients: Clients, limits: Limits) -> None:
         self._access = access
         self._clients = clients
+        self._limits = limits
 
     async def check(self, request: Request) -> None:
         """Return when the request may be served.
 
         Raises:
             UnauthenticatedError, ForbiddenError: it may not.
+            TooManyRequestsError: too many wrong tokens came from its address, and the database is not asked for more.
         """
         need = NEEDS[operation_id(request.scope["route"])]
         token = bearer(request.headers.getlist("authorization"))
-        if need in _OF_OWN:
-            await self._check_owner(token, _OF_OWN[need], request.path_params["user_id"])
+        if need in OF_OWN:
+            await self._check_owner(request, token, OF_OWN[need])
         elif need in _OF_OPERATORS:
             self._access.require_operator(token, _OF_OPERATORS[need])
         elif need is Need.SERVICE:
             self._access.require_service(token)
+        elif need is Need.REGISTRATION:
+            await self._check_newcomer(request, token)
 
-    async def _check_owner(self, token: str | None, scope: Scope, user_id: str) -> None:
+    async def _check_newcomer(self, request: Request, token: str | None) -> None:
+        """What can be told without the database, which the route asks for the rest."""
+        try:
+            self._access.require_registration(token, "", "", None)
+        except UnauthenticatedError:
+            if not _is_clients(token):
+                raise
+            await self._limits.require_trust(request.scope, token)
+
+    async def _check_owner(self, request: Request, token: str | None, scope: Scope) -> None:
         if self._access.is_operator(token, scope):
             return
-        is_clients = token is not None and token.startswith(CLIENT_PREFIX)
-        known = await self._clients.known(possible(user_id)) if is_clients else None
-        generation = known.generation if known else None
-        self._access.require_owner(token, scope, user_id=user_id, generation=generation)
+        user_id: str = request.path_params["user_id"]
+        if not _is_clients(token):
+            self._access.require_owner(token, scope, user_id=user_id, generation=None)
+            return
+        await self._limits.require_trust(request.scope, token)
+        known = await self._clients.known(possible(user_id))
+        try:
+            self._access.require_owner(token, scope, user_id=user_id, generation=known.generation if known else None)
+        except UnauthenticatedError:
+            await self._limits.count_wrong(request.scope)
+            raise
+        self._limits.remember(token)
+
+
+def _is_clients(token: str | None) -> TypeGuard[str]:
+    """Whether it looks like one of a client's own."""
+    return token is not None and token.startswith(CLIENT_PREFIX)

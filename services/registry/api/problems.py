@@ -117,7 +117,7 @@ def answer(error: RegistryError, headers: Mapping[str, str] | None = None) -> Pr
     sent = {**error.headers, **(headers or {}), **quota_headers(error.quotas)}
     if error.retry_after_s is not None:
         sent["retry-after"] = str(max(0, math.ceil(error.retry_after_s)))
-    return ProblemResponse(problem.model_dump(), status_code=error.status, headers=sent)
+    return ProblemResponse({**error.members, **problem.model_dump()}, status_code=error.status, headers=sent)
 
 
 def quota_headers(quotas: Sequence[Quota]) -> dict[str, str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -43,6 +44,17 @@ class UnknownDeadLetterError(RefusedError):
 
 class ReplayRefusedError(UnavailableError):
     """RabbitMQ did not take a message back: its work queue is full, or missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a search found."""
+
+    letter: DeadLetter | None
+    seen: int
+    """Messages that were looked at."""
+    present: int
+    """Messages that were there."""
 
 
 class DeadLetters:
@@ -86,6 +98,19 @@ class DeadLetters:
         """
         async with self._queue(queue).opened() as opened, opened.held(_Search(letter_id)) as found:
             return described_whole(_only(found, queue, letter_id))
+
+    async def search(self, queue: str, names: Callable[[bytes], bool]) -> Found:
+        """The oldest message with a body that is asked for, among the oldest. It changes nothing, however often.
+
+        Raises:
+            UnknownDeadLetterQueueError: no work queue has that name.
+            DeadLettersBusyError: somebody else looks or replays; it is not waited for as long as elsewhere.
+        """
+        async with self._queue(queue).opened(patience_s=_OVERVIEW_PATIENCE_S) as opened:
+            present = await opened.count()
+            looking = _Looking(names)
+            async with opened.held(looking) as found:
+                return Found(letter=next(iter(found), None), seen=looking.seen, present=present)
 
     async def replay_one(self, queue: str, letter_id: str) -> None:
         """Publish one message for its work queue again, and take it out here; the oldest, where several are equal.
@@ -143,6 +168,23 @@ class _First:
         """To be asked with each message, the oldest first."""
         self._left -= 1
         return described(message) if self._left >= 0 else None
+
+
+class _Looking:
+    """Describes the first message with a body that is asked for, and counts what it was asked with."""
+
+    def __init__(self, names: Callable[[bytes], bool]) -> None:
+        self.seen = 0
+        self._names = names
+        self._found = False
+
+    def __call__(self, message: AbstractIncomingMessage) -> DeadLetter | None:
+        """To be asked with each message, the oldest first."""
+        self.seen += 1
+        if self._found or not self._names(message.body):
+            return None
+        self._found = True
+        return described(message)
 
 
 class _Search:

@@ -21,6 +21,16 @@ ORDER BY pokemon_id LIMIT $3;
 -- Whether something of that user was ever stored.
 SELECT EXISTS (SELECT FROM captures.published_holdings WHERE user_id = $1);
 
+-- name: stored_capture
+SELECT pokemon_id, pokemon_name, action, removed, captured_at, received_at, stored_at, pull_id
+FROM captures.published_events WHERE user_id = $1 AND capture_id = $2;
+
+-- name: quarantined_capture
+-- The latest with that id; as long as an id of a capture may be, by which there is an index.
+SELECT quarantine_id, problem, pull_id, quarantined_at FROM captures.published_quarantine
+WHERE user_id = $1 AND capture_id = $2 AND char_length(capture_id) <= 255
+ORDER BY quarantine_id DESC LIMIT 1;
+
 -- name: capture_totals
 SELECT events, holdings, ranked, quarantined, updated_at FROM captures.published_totals;
 

@@ -94,9 +94,10 @@ nudged AS (
         demanded_since = NULL
     FROM client AS n
     WHERE c.user_id = $1 AND n.running AND NOT n.paused AND coalesce(n.nudged_at <= n.asked_at, true)
-    RETURNING c.nudged_at
+    RETURNING c.nudged_at, n.spaced_until - n.asked_at AS spaced
 )
 SELECT c.running, c.paused, (SELECT count(*) > 0 FROM nudged) AS accepted,
        coalesce((SELECT nudged_at FROM nudged), c.nudged_at) AS due_at,
-       extract(epoch FROM coalesce((SELECT nudged_at FROM nudged), c.nudged_at) - c.asked_at)::float8 AS due_in_s
+       extract(epoch FROM coalesce((SELECT nudged_at FROM nudged), c.nudged_at) - c.asked_at)::float8 AS due_in_s,
+       (SELECT extract(epoch FROM spaced)::float8 FROM nudged) AS spaced_s
 FROM client AS c;

@@ -14,7 +14,7 @@ WITH due AS (
 ),
 claimed AS (
     UPDATE registry.clients AS c SET
-        pull_id = gen_random_uuid(),
+        pull_id = registry.new_pull_id((SELECT registry.pull_ids_now())),
         pull_since = NULL,
         pull_run = NULL,
         claimed_at = now(),
@@ -39,7 +39,7 @@ WITH due AS (
     FOR UPDATE SKIP LOCKED
 )
 UPDATE registry.clients AS c SET
-    pull_id = gen_random_uuid(),
+    pull_id = registry.new_pull_id((SELECT registry.pull_ids_now())),
     pull_since = c.demanded_since,
     pull_run = NULL,
     claimed_at = now(),
@@ -73,7 +73,7 @@ due AS (
     FOR UPDATE OF c SKIP LOCKED
 )
 UPDATE registry.clients AS c SET
-    pull_id = gen_random_uuid(),
+    pull_id = registry.new_pull_id((SELECT registry.pull_ids_now())),
     pull_since = NULL,
     pull_run = (SELECT run_id FROM run),
     claimed_at = now(),
@@ -94,7 +94,8 @@ UPDATE registry.clients AS c SET pull_id = NULL, pull_run = NULL, next_pull_at =
 FROM held WHERE c.user_id = held.user_id;
 
 -- name: settle
--- Ends leases. A pull that no longer holds its client's lease changes nothing, so a repeated outcome does no harm.
+-- Ends leases. A pull that no longer holds its client's lease changes nothing, so a repeated outcome does no harm; but
+-- the history keeps, once, what became of each pull that is worth it ($11 to $15), with its lease or without.
 -- A run's part is settled by the first pull that began after the run and read at least as far back as the run asks,
 -- whoever asked for that pull; it stays open while the client has more. A part of a complete run is settled by the pulls
 -- that were made for it, and those settle nothing else.
@@ -143,6 +144,10 @@ clients AS (
         last_error = h.error,
         last_duration_s = h.duration_s,
         pending = CASE WHEN h.pull_run IS NULL THEN h.pending ELSE c.pending END,
+        emptied_at = CASE
+            WHEN h.reason IS NULL AND h.pull_run IS NULL AND h.pull_since IS NULL AND h.pending = 0 THEN c.claimed_at
+            ELSE c.emptied_at
+        END,
         stored = c.stored + h.stored
     FROM held AS h, registry.scheduler AS s
     WHERE c.user_id = h.user_id
@@ -206,5 +211,24 @@ minutes AS (
     FROM held GROUP BY 3, 4
     ON CONFLICT (minute, backend, reason, bucket) DO UPDATE SET
         pulls = m.pulls + excluded.pulls, stored = m.stored + excluded.stored
+),
+history AS (
+    INSERT INTO registry.pulls AS p (
+        user_id, pull_id, began_at, since, run_id, outcome, reason, error, stored, duplicates, quarantined, pending,
+        duration_s, acknowledged_at
+    )
+    SELECT k.user_id, k.pull_id, h.claimed_at, h.pull_since, h.pull_run, k.outcome, o.reason, o.error, o.stored,
+           k.duplicates, k.quarantined, o.pending, o.duration_s,
+           CASE WHEN k.outcome = 'stored' AND o.reason IS NULL THEN now() END
+    FROM unnest($11::uuid[], $12::text[], $13::text[], $14::bigint[], $15::bigint[])
+             AS k (pull_id, user_id, outcome, duplicates, quarantined)
+    JOIN outcomes AS o USING (pull_id) LEFT JOIN held AS h USING (pull_id)
+    ORDER BY k.user_id COLLATE "C", k.pull_id
+    -- What is there already came twice, or is nothing but an acknowledgement that overtook this.
+    ON CONFLICT (user_id, pull_id) DO UPDATE SET
+        (began_at, since, run_id, outcome, reason, error, stored, duplicates, quarantined, pending, duration_s)
+        = (excluded.began_at, excluded.since, excluded.run_id, excluded.outcome, excluded.reason, excluded.error,
+           excluded.stored, excluded.duplicates, excluded.quarantined, excluded.pending, excluded.duration_s)
+    WHERE p.outcome IS NULL
 )
 SELECT count(*) AS settled, coalesce(bool_or(goes_on OR demanded_since_then), false) AS demanded FROM held;

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field
 from services.registry.access import Access, Standing, terms_of
 from services.registry.api.models import ApiModel
 from services.registry.api.paging import LONGEST_ID, After, link_to, page_after
+from services.registry.api.rate_limits import Limits, tell
 from services.registry.clients import Clients, Selection, possible
 from services.registry.clients import Registered as ClientRegistered
 from services.registry.dispatcher import Dispatcher
@@ -77,9 +78,17 @@ class ClientRoutes:
     """`/api/v1/pull-sync`: register, unregister, list, look, change, nudge."""
 
     def __init__(
-        self, *, clients: Clients, nudges: Nudges, dispatcher: Dispatcher, probe: ClientProbe, access: Access
+        self,
+        *,
+        clients: Clients,
+        nudges: Nudges,
+        dispatcher: Dispatcher,
+        probe: ClientProbe,
+        access: Access,
+        limits: Limits,
     ) -> None:
         self._clients = clients
+        self._limits = limits
         self._access = access
         self._nudges = nudges
         self._dispatcher = dispatcher
@@ -104,6 +113,7 @@ class ClientRoutes:
             return self._access.require_registration(token, client.user_id, client.client_url, known)
 
         standing(await self._clients.known(client.user_id))  # nobody is called for one who may not register
+        await self._limits.count(request)
         is_client = await self._probe.check(
             client.client_url, user_id=client.user_id, registration_key=client.registration_key
         )
@@ -162,13 +172,14 @@ class ClientRoutes:
         log.info("client_changed", user_id=user_id, **changed)
         return await self._clients.get(user_id)
 
-    async def nudge(self, user_id: UserId) -> Nudge:
+    async def nudge(self, request: Request, user_id: UserId) -> Nudge:
         """Make a client due now: it has captures, and need not wait for its slot.
 
         Beyond a burst, a nudge within the spacing (`PULL_SYNC_NUDGE_SPACING`) is served at its end; while that pull is
         booked, others are answered 429: it begins later than they came, so nothing is missed.
         """
         nudged = await self._nudges.nudge(possible(user_id))
+        tell(request, (nudged.quota,))
         self._dispatcher.wake(in_s=nudged.due_in_s)
         when = "now" if nudged.due_in_s == 0 else f"in {nudged.due_in_s:.1f} s"
         return Nudge(message=f"Client {user_id} is due {when}.", due_at=nudged.due_at)

@@ -1,0 +1,1 @@
+"""Where a capture is: the facts, and what they say."""
