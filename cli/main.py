@@ -29,4 +29,4 @@ def main() -> None:
 def _silence() -> None:
     """What the services' modules and libraries log is not what was asked for, and would stand among the data."""
     logging.disable(logging.CRITICAL)
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL + 1))
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))

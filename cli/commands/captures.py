@@ -51,10 +51,13 @@ def _way(found: Json) -> Iterator[tuple[str, Text | str]]:
             yield name, shown(f"{found[f'{name}_at']}, {when(found[f'{name}_at'], now)}")
     if found["acknowledgement"] and found["acknowledgement"] != "known":
         yield "client told", shown(found["acknowledgement"])
-    if found["pull"]:
-        yield "pull", shown(f"{found['pull']['pull_id']}, {_pull(found['pull'])}")
-    elif found["pull_id"]:
-        yield "pull", shown(found["pull_id"])
+    if found["pull_id"]:
+        yield "pull", shown(f"{found['pull_id']}{_pull(found['pull'])}")
+    yield from _kept(found)
+
+
+def _kept(found: Json) -> Iterator[tuple[str, Text | str]]:
+    """What keeps it, where something does."""
     if found["quarantine"]:
         number = found["quarantine"]["quarantine_id"]
         yield "quarantine", shown(f"{found['quarantine']['problem']}; pullsync quarantine show {number}")
@@ -66,6 +69,8 @@ def _way(found: Json) -> Iterator[tuple[str, Text | str]]:
         yield "dead letters", "not all of them could be looked through"
 
 
-def _pull(pull: Json) -> str:
+def _pull(pull: Json | None) -> str:
+    if pull is None:
+        return ""
     said = trouble(pull["reason"], pull["error"])
-    return f"{pull['outcome']}{f' ({said})' if said else ''}, took {duration(pull['duration_s'])}"
+    return f", {pull['outcome']}{f' ({said})' if said else ''}, took {duration(pull['duration_s'])}"

@@ -201,7 +201,7 @@ def test_all_that_an_operation_takes_is_bounded(name: str) -> None:
 def test_who_may_come_again_is_told_when() -> None:
     """Each 429 has the headers that say so."""
     refused = {name: response for name in OPERATIONS for status, response in responses(name) if status == 429}
-    assert len(refused) == 8
+    assert len(refused) == 10
     for response in refused.values():
         assert set(response["headers"]) == {"Retry-After", "RateLimit-Policy", "RateLimit"}
 
