@@ -8,7 +8,7 @@ SEED ?=
 SECONDS ?= 180
 export CLIENTS
 
-.PHONY: help install up demo test chaos fuzz attack bench secrets lint audit format docs lock clean
+.PHONY: help install up demo test chaos fuzz attack bench secrets backup restore lint audit format docs lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -39,6 +39,12 @@ bench: install ## Measure, against what else one would use. ONLY="ingest polls" 
 
 secrets: install ## Make passwords, tokens, a CA and certificates in secrets/, for docker-compose.tls.yml. HOSTS="names of this machine"
 	@$(PYTHON_RUN) -m dev.first_secrets $(HOSTS)
+
+backup: install ## Back up the database of `make up`, or of DATABASE_URL (a superuser's). FILE=pullsync.dump
+	@exec $(PYTHON_RUN) -m dev.backup backup "$(FILE)"
+
+restore: install ## Restore a backup into an empty database: that of `make up` after `make clean`, or of DATABASE_URL. FILE=...
+	@exec $(PYTHON_RUN) -m dev.backup restore "$(FILE)"
 
 lint: install ## Check style, types, and what is known to be insecure.
 	@.venv/bin/ruff check .

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import secrets
 import shutil
 import signal
 import sys
@@ -24,6 +23,7 @@ from typing import Any, Final
 from dev.broker import MONITORING_USER, create_broker
 from dev.choices import Choices
 from dev.database import create_database
+from dev.local_data import DATA, DATABASE, kept_password
 from dev.local_http import open_local
 from dev.servers.errors import DevError
 from dev.servers.install import ensure_rabbitmq_server
@@ -35,8 +35,6 @@ from dev.servers.process import describe_exit
 from dev.servers.rabbitmq import RabbitMQNode, node_processes
 from dev.stack import CHECKOUT, Stack
 
-DATA: Final = CHECKOUT / ".local"
-_DATABASE: Final = "pullsync"
 _SHOWN_WITHIN_S: Final = 60.0
 _POLL_S: Final = 0.2
 _WATCH_S: Final = 1.0
@@ -104,13 +102,13 @@ def _start_servers(stack: ExitStack, choices: Choices) -> tuple[PostgresServer, 
 
 
 def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices) -> Stack:
-    database = asyncio.run(create_database(postgres.url, _DATABASE, password=_password("database")))
+    database = asyncio.run(create_database(postgres.url, DATABASE, password=kept_password("database")))
     broker = asyncio.run(
         create_broker(
             rabbitmq.url,
             rabbitmq.management_url,
-            password=_password("rabbitmq"),
-            monitoring_password=_password("monitoring"),
+            password=kept_password("rabbitmq"),
+            monitoring_password=kept_password("monitoring"),
         )
     )
     ports = dict(zip(choices.client_names, choices.client_ports, strict=False))
@@ -127,15 +125,6 @@ def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices
 def _tuning() -> dict[str, str]:
     """What the user's environment may change about the services; addresses and files are ours to choose."""
     return {name: value for name, value in os.environ.items() if name.startswith(_TUNING) or name in _ALSO_TUNED}
-
-
-def _password(name: str) -> str:
-    """Made once, kept with the data."""
-    path = DATA / f"{name}-password"
-    if not path.exists():
-        path.touch(mode=0o600)
-        path.write_text(secrets.token_urlsafe(24))
-    return path.read_text()
 
 
 def _start_services(services: Stack, choices: Choices) -> None:
@@ -215,7 +204,7 @@ def _print_addresses(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) 
     print(f"registry API         {registry}      documentation {registry}/docs")
     for name in choices.client_names:
         print(f"{name:<20} {services.url(name)}")
-    login = f"user {MONITORING_USER}, password {_password('monitoring')}"
+    login = f"user {MONITORING_USER}, password {kept_password('monitoring')}"
     print(f"RabbitMQ management  {rabbitmq.management_url}      {login}")
     print(f"logs                 {DATA.relative_to(CHECKOUT)}/services/logs")
     if choices.clients:

@@ -1,15 +1,24 @@
-"""Brings one service's schema up to date, once, however many replicas start together. Alembic keeps the history."""
+"""Brings one service's schema up to date, once, however many replicas start together. Alembic keeps the history.
+
+A service of the version before goes on with a newer schema: while replicas are replaced one after the other, and to go
+back (docs/upgrade.md). A revision that takes away what such a service needs has `bearable_by = "0007"`: the first
+revision whose services do without. What the schema can be borne by stands as a comment on Alembic's own table, for
+services that know the newer revisions by no other way.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import asyncpg
+import structlog
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
@@ -19,6 +28,12 @@ from sqlalchemy.pool import NullPool
 from shared import tls
 from shared.errors import StartupError
 from shared.patience import first_line, patiently
+
+log = structlog.get_logger()
+
+
+_ANY: Final = "0000"
+"""Before every revision."""
 
 Standing = Literal["current", "behind", "ahead", "none"]
 
@@ -46,11 +61,12 @@ class History:
 async def migrate(database_url: str, *, schema: str, history: Path, ca_file: Path | None = None) -> None:
     """Apply what is missing of `history`, a folder of Alembic revisions, in one transaction.
 
-    Replicas that start together wait for the first by an advisory lock. While Postgres is away it keeps trying, and
-    while its certificate is refused, of which `shared.tls` tells more.
+    A schema that is newer than `history` is left as it is, if services of this version can work with it. Replicas that
+    start together wait for the first by an advisory lock. While Postgres is away it keeps trying, and while its
+    certificate is refused, of which `shared.tls` tells more.
 
     Raises:
-        StartupError: a statement is refused, or `ca_file` can't be used; nothing was changed.
+        StartupError: a statement is refused, `ca_file` can't be used, or the schema is too new; nothing was changed.
     """
     try:
         connect = partial(asyncpg.connect, database_url, ssl=tls.for_postgres(database_url, ca_file))
@@ -90,7 +106,33 @@ def _upgrade(connection: Connection, schema: str, history: Path) -> None:
         connection.execute(text(f'CREATE SCHEMA "{schema}"'))
     config = _config(history)
     config.attributes.update(connection=connection, schema=schema)
-    command.upgrade(config, "head")
+    revisions = {each.revision: each.module for each in ScriptDirectory.from_config(config).walk_revisions()}
+    context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
+    found, head = context.get_current_revision(), max(revisions, default="")
+    if found is not None and found not in revisions:
+        _require_bearable(connection, schema, found=found, ours=head)
+    elif found != head:
+        command.upgrade(config, "head")
+        oldest = max((getattr(module, "bearable_by", "") for module in revisions.values()), default="") or _ANY
+        connection.execute(text(f'COMMENT ON TABLE "{schema}".alembic_version IS $$bearable by {int(oldest):04}$$'))
+
+
+def _require_bearable(connection: Connection, schema: str, *, found: str, ours: str) -> None:
+    """Return when services of the revision `ours` can work with the newer one that was found.
+
+    Raises:
+        StartupError: they can't.
+    """
+    comment = text("SELECT obj_description(to_regclass(:table), 'pg_class')")
+    said = connection.execute(comment, {"table": f'"{schema}".alembic_version'}).scalar()
+    oldest = re.fullmatch(r"bearable by (\d{4})", said or "")
+    if oldest is None or ours < oldest[1]:
+        message = (
+            f"the schema {schema} is at revision {found}, and this version, of revision {ours}, can't work with it: "
+            "start the newer version again, or restore a backup of before the upgrade (docs/upgrade.md)"
+        )
+        raise StartupError(message)
+    log.warning("schema_is_newer", schema=schema, revision=found, ours=ours, meaning="this is the version before")
 
 
 def _config(history: Path) -> Config:

@@ -205,7 +205,7 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
     "migration too new": (
         diagnosed(("database", "tables", "standing"), "ahead"),
         "migrations",
-        "problem",
+        "warning",
         "newer than its code",
         "finish the upgrade",
     ),

@@ -490,7 +490,9 @@ async def test_the_reference_client_is_read_to_its_end(
     monkeypatch.setattr(client_api, "CAPTURES_PER_PULL", asked_for_at_once)
     database, old = tmp_path / "captures.sqlite3", tmp_path / "client-sync-data.json"
     old.write_text(json.dumps({"captures": [capture(f"c\u20ac{number}") for number in range(25)], "last_sync": None}))
-    client = ClientSettings(client_database=database, client_import_file=old, backend_url="http://127.0.0.1:9")
+    client = ClientSettings(
+        client_url="http://c:1", client_database=database, client_import_file=old, backend_url="http://127.0.0.1:9"
+    )
     app = build_client(client)
     found: list[str] = []
     after: str | None = None

@@ -223,8 +223,14 @@ def test_what_is_limited_is_what_the_document_says() -> None:
         for path, method, operation in operations(registry_document())
         if "too-many-requests" in str(operation["responses"].get("429"))
     }
-    of_clients = {("get", "clients/{user_id}"), ("delete", "unregister-client/{user_id}"), ("post", "nudge/{user_id}")}
+    of_clients = {
+        ("get", "pull-sync/clients/{user_id}"),
+        ("get", "pull-sync/clients/{user_id}/pulls"),
+        ("delete", "pull-sync/unregister-client/{user_id}"),
+        ("post", "pull-sync/nudge/{user_id}"),
+        ("get", "captures/{user_id}/{capture_id}"),
+    }
     assert told == {
         *(("post", path) for path in (REGISTRATION_PATH, *SYNC_PATHS)),
-        *((method, f"/api/v1/pull-sync/{path}") for method, path in of_clients),
+        *((method, f"/api/v1/{path}") for method, path in of_clients),
     }

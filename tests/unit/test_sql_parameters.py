@@ -47,8 +47,14 @@ RUNNING: Final = {
 
 CONSTANT_BUT: Final = {
     ("shared/migrations.py", "_upgrade", "text(f'CREATE SCHEMA \"{schema}\"')"),
+    (
+        "shared/migrations.py",
+        "_upgrade",
+        "text(f'COMMENT ON TABLE \"{schema}\".alembic_version IS $$bearable by {int(oldest):04}$$')",
+    ),
 }
-"""Built from parts: the schema is a constant of each service's `app.py`, which the test below looks at."""
+"""Built from parts: the schema is a constant of each service's `app.py`, which the test below looks at; the other is a
+number."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -113,10 +113,10 @@ def migrations(facts: Facts) -> Iterator[Finding]:
             "that is all that is missing.",
         )
     elif tables["standing"] == "ahead":
-        yield problem(
+        yield warning(
             "migrations",
             f"The registry's tables are at {tables['revision']}, which is newer than its code ({tables['expected']}).",
-            "An older registry runs beside a newer one: finish the upgrade, all replicas alike.",
+            "An older registry works on a newer one's tables: finish the upgrade, all replicas alike (docs/upgrade.md).",
         )
     if tables["missing_views"]:
         yield problem(
