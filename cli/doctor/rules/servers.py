@@ -116,7 +116,7 @@ def migrations(facts: Facts) -> Iterator[Finding]:
         yield warning(
             "migrations",
             f"The registry's tables are at {tables['revision']}, which is newer than its code ({tables['expected']}).",
-            "An older registry works on a newer one's tables: finish the upgrade, all replicas alike (docs/upgrade.md).",
+            "An older registry works on a newer one's tables: finish the upgrade (docs/upgrade.md).",
         )
     if tables["missing_views"]:
         yield problem(
