@@ -308,13 +308,14 @@ def test_a_broker_that_is_down_is_found(ward: Ward) -> None:
 
 def test_an_alarm_of_rabbitmq_is_found(ward: Ward) -> None:
     """By the registry, which can't publish, and by the management API, which knows why."""
+    deep = ward.operator(**ward.settings)
     ward.rabbitmq.rabbitmqctl("set_vm_memory_high_watermark", "0.0000001")
     try:
-        deep = ward.operator(**ward.settings)
         until(lambda: ward.states(operator=deep).get("broker") == "problem")
         until(lambda: "out of memory" in ward.findings(operator=deep)["RabbitMQ nodes"]["found"])
     finally:
         ward.rabbitmq.rabbitmqctl("set_vm_memory_high_watermark", "0.6")
+    until(lambda: ward.findings(operator=deep)["RabbitMQ nodes"]["state"] == "ok")
 
 
 def test_a_registry_that_is_down_is_found(ward: Ward) -> None:

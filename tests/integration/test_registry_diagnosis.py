@@ -39,7 +39,7 @@ async def registry(settings: RegistrySettings) -> AsyncIterator[httpx.AsyncClien
     transport = httpx.ASGITransport(app)
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=transport, base_url="http://registry", timeout=60) as web,
+        httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as web,
     ):
         yield web
 
