@@ -50,7 +50,7 @@ lint: install ## Check style, types, and what is known to be insecure.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/bandit -q -c pyproject.toml -r services shared
+	@.venv/bin/bandit -q -c pyproject.toml -r services shared cli
 
 audit: install ## Ask whether a known vulnerability is in what is installed (needs the network).
 	@exec $(PYTHON_RUN) -m dev.audit

@@ -26,6 +26,10 @@ from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
 from services.registry.dead_letters.letters import DeadLetters
+from services.registry.diagnosis.broker import BrokerDiagnosis
+from services.registry.diagnosis.database import DatabaseDiagnosis
+from services.registry.diagnosis.diagnosis import Diagnosis
+from services.registry.diagnosis.report import SettingsReport
 from services.registry.dispatcher import Dispatcher
 from services.registry.errors import ForeignHostError, ForeignPageError
 from services.registry.leases import Leases, LeaseTimes
@@ -39,6 +43,7 @@ from services.registry.routes.captures import CaptureRoutes
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.dead_letters import DeadLetterRoutes
+from services.registry.routes.diagnosis import DiagnosisRoutes
 from services.registry.routes.pulls import PullRoutes
 from services.registry.routes.quarantine import QuarantineRoutes
 from services.registry.routes.ranking import RankingRoutes
@@ -279,7 +284,23 @@ def _routers(
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
     gauges = RegistryGauges(statistics=statistics, schedule=schedule, runs=runs, captures=captures)
     watch_database(servers.metrics, pool, servers.captures_pool, read=gauges.read)
+    yield DiagnosisRoutes(diagnosis=_diagnosis(settings, servers)).router()
     yield SystemRoutes(statistics=statistics, captures=captures, health=health, metrics=servers.metrics).router()
+
+
+def _diagnosis(settings: RegistrySettings, servers: _Servers) -> Diagnosis:
+    return Diagnosis(
+        version=VERSION,
+        settings=SettingsReport(
+            is_anonymous=not settings.operator_tokens,
+            timeout_s=settings.pull_sync_timeout,
+            lease_s=settings.pull_sync_lease,
+        ),
+        database=DatabaseDiagnosis(
+            pool=servers.pool, captures_pool=servers.captures_pool, queries=servers.queries, migrations=MIGRATIONS
+        ),
+        broker=BrokerDiagnosis(url=settings.rabbitmq_url, ca_file=settings.tls_ca_file),
+    )
 
 
 def _lease_times(settings: RegistrySettings) -> LeaseTimes:

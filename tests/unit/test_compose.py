@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from cli.settings import CliSettings
 from dev.definitions import DEFINITIONS, users
 from dev.servers.postgres import TUNED
 from shared.secret_files import VARIABLE
@@ -273,11 +274,12 @@ def test_rabbitmq_reads_the_definitions_that_its_start_writes(services: dict[str
 
 
 def test_the_example_names_every_variable_and_no_other(compose_text: str, example: dict[str, str | None]) -> None:
-    """Those of the services, those of docker compose, and which files these read."""
+    """Those of the services and of `pullsync`, those of docker compose, and which files these read."""
     over = (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
     composes_own = {"COMPOSE_FILE", "COMPOSE_PROFILES"}
     known = {match["name"] for match in _INTERPOLATION.finditer(compose_text + over)} | composes_own | {VARIABLE}
-    assert set(example) == known.union(*(variables_of(name) for name in OURS))
+    of_the_cli = {name.upper() for name in CliSettings.model_fields}
+    assert set(example) == known.union(of_the_cli, *(variables_of(name) for name in OURS))
     for match in _INTERPOLATION.finditer(over):
         assert example[match["name"]] in (None, match["default"])
 
@@ -330,7 +332,7 @@ def test_the_build_context_has_what_the_dockerfile_copies() -> None:
     """And nothing is copied that it leaves out."""
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     copied = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line]
-    assert copied == ["requirements.txt", "shared", "services"]
+    assert copied == ["requirements.txt", "shared", "services", "cli"]
     assert [path for path in copied if ignored(path) or not (ROOT / path).exists()] == []
 
 

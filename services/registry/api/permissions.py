@@ -78,6 +78,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "system_ready": Need.NOTHING,
     "system_metrics": Need.READ,
     "system_database_status": Need.READ,
+    "system_diagnosis": Need.READ,
 }
 """By the operation's id. To have captures deleted by `sync_complete_state` takes ADMIN, which the route asks for."""
 
