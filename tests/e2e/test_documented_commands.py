@@ -65,11 +65,13 @@ async def test_what_asks_a_running_system_gets_an_answer(document: str, world: W
     [client] = await start_clients(world, 1)
     operator = Operator(world)
     await operator.pulled("user_1")
+    capture_id = await world.capture(client)
     run = await operator.ask("POST", f"{API}/sync-all-background")
     urls = {
         "http://localhost:8000": world.stack.url("registry"),
         "http://localhost:3001": world.stack.url(client),
         "RUN_ID": run["run_id"],
+        "CAPTURE_ID": capture_id,
     }
     for command in LIVE[document]:
         status, told = await execute(command, urls)
