@@ -1,4 +1,5 @@
 # One image for every service; who starts it says which: `python -m services.registry`, puller, ingest or client.
+# Operators have `pullsync` in it: docker compose exec registry pullsync status.
 # Health checks are in docker-compose.yml, because each service has its own.
 
 FROM python:3.13-slim AS build
@@ -11,8 +12,10 @@ RUN pip --python /venv/bin/python install --no-cache-dir --disable-pip-version-c
 
 COPY shared /app/shared
 COPY services /app/services
-# Readable by everybody and writable by nobody, whatever the umask of the checkout was.
-RUN python -m compileall -q /app && chmod -R a=rX /app
+COPY cli /app/cli
+# Readable by everybody and writable by nobody, whatever the umask of the checkout was; `pullsync` is on PATH.
+RUN python -m compileall -q /app && chmod -R a=rX /app && chmod a+x /app/cli/pullsync \
+    && ln -s /app/cli/pullsync /venv/bin/pullsync
 
 
 FROM python:3.13-slim

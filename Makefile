@@ -6,7 +6,7 @@ ARGS ?=
 ROUNDS ?= 1
 SEED ?=
 SECONDS ?= 180
-export CLIENTS
+export CLIENTS MONITORING
 
 .PHONY: help install up demo test chaos fuzz attack bench secrets backup restore lint audit format docs lock clean
 
@@ -16,7 +16,7 @@ help: ## Show this help.
 install: ## Install everything into .venv (the other targets do so by themselves).
 	@sh dev/bootstrap.sh
 
-up: install ## Start everything, show a capture's way, stay until Ctrl-C. CLIENTS=n, REGISTRY_PORT, CLIENT_PORT, RABBITMQ_MANAGEMENT_PORT
+up: install ## Start everything, show a capture's way, stay until Ctrl-C. CLIENTS=n, MONITORING=1, REGISTRY_PORT, CLIENT_PORT, RABBITMQ_MANAGEMENT_PORT
 	@exec $(PYTHON_RUN) -m dev.up up
 
 demo: install ## The same, then stop; status 0 when all went well.
@@ -50,7 +50,7 @@ lint: install ## Check style, types, and what is known to be insecure.
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/bandit -q -c pyproject.toml -r services shared
+	@.venv/bin/bandit -q -c pyproject.toml -r services shared cli
 
 audit: install ## Ask whether a known vulnerability is in what is installed (needs the network).
 	@exec $(PYTHON_RUN) -m dev.audit

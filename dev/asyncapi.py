@@ -18,7 +18,6 @@ import msgspec
 from faststream.rabbit import RabbitBroker, RabbitExchange, RabbitQueue
 
 from dev.message_examples import EXAMPLES
-from services.registry.routes.system import VERSION
 from shared.encoding import encoded
 from shared.message_schemas import schemas_of
 from shared.messages import (
@@ -38,6 +37,7 @@ from shared.topology import (
     REPLAYS,
     declare_topology,
 )
+from shared.version import VERSION
 
 _DESCRIPTION: Final = """What PullSync's services say to each other over RabbitMQ.
 

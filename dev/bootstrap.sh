@@ -1,5 +1,6 @@
 #!/bin/sh
-# Makes .venv with everything that development needs, and does nothing when it is there already.
+# Makes .venv with everything that development needs, and does nothing when it is there already. The operators' command
+# line is .venv/bin/pullsync, a link: nothing is installed as a package.
 #
 # .venv/.bootstrap says what .venv holds: the hash of the requirements and, in a second line, the folder that it was made
 # in; or "unfinished" while it is being made. Without that file .venv is someone else's: it is completed, not replaced.
@@ -79,10 +80,15 @@ install_packages() {
         --require-hashes --requirement "$requirements"
 }
 
+link_command() {
+    [ -e "$venv/bin/pullsync" ] || ln -sf ../../cli/pullsync "$venv/bin/pullsync"
+}
+
 wanted="$(digest "$requirements")
 $(pwd)"
 present=$(cat "$stamp" 2>/dev/null || :)
 if [ "$present" = "$wanted" ] && [ -x "$venv/bin/python" ]; then
+    link_command
     exit 0
 fi
 
@@ -108,4 +114,5 @@ elif [ -n "$present" ]; then
     echo unfinished >"$stamp" # an interrupted update is made anew
 fi
 install_packages || fail "installing $requirements into $(pwd)/$venv failed: see above"
+link_command
 echo "$wanted" >"$stamp"

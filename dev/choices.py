@@ -1,4 +1,4 @@
-"""What the environment chooses for `make up`: how many clients, and which ports. Starts nothing."""
+"""What the environment chooses for `make up`: how many clients, which ports, whether Prometheus. Starts nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ class Choices:
             DevError: a value is no number, or a port is in use or chosen twice.
         """
         self.clients = _number("CLIENTS", 1)
+        self.monitoring = _number("MONITORING", 0) > 0
         self.registry_port = _port("REGISTRY_PORT", 8000, "registry")
         self.management_port = _port("RABBITMQ_MANAGEMENT_PORT", 15672, "RabbitMQ management UI")
         first = _port("CLIENT_PORT", 3001, "client-1") if self.clients else 0

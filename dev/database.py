@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlsplit, urlunsplit
 
 import asyncpg
 
@@ -13,15 +13,21 @@ ROLES: Final = Path(__file__).parents[1] / "deploy" / "postgres" / "roles.sql"
 REGISTRY_ROLE: Final = "pullsync_registry"
 INGEST_ROLE: Final = "pullsync_ingest"
 READER_ROLE: Final = "pullsync_captures_reader"
+MONITORING_ROLE: Final = "pullsync_monitoring"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
-    """One database, as the superuser and as each service sees it."""
+    """One database, as the superuser, as each service, and as whoever monitors sees it."""
 
     admin_url: str
     registry_url: str
     ingest_url: str
+
+    @property
+    def monitoring_url(self) -> str:
+        """As whoever monitors; all roles have one password here."""
+        return _as_role(self.registry_url, MONITORING_ROLE, unquote(urlsplit(self.registry_url).password or ""))
 
     @classmethod
     def on(cls, server_url: str, name: str, *, password: str) -> Database:
@@ -49,7 +55,7 @@ async def create_database(server_url: str, name: str, *, password: str) -> Datab
     connection = await asyncpg.connect(database.admin_url)
     try:
         await connection.execute(ROLES.read_text(encoding="utf-8"))
-        for role in (REGISTRY_ROLE, INGEST_ROLE, READER_ROLE):
+        for role in (REGISTRY_ROLE, INGEST_ROLE, READER_ROLE, MONITORING_ROLE):
             statement = await connection.fetchval(
                 "SELECT format('ALTER ROLE %I PASSWORD %L', $1::text, $2::text)", role, password
             )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from dev import asyncapi, definitions
+from dev.dashboard import grafana
 from services.registry.api import openapi
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
@@ -33,6 +34,7 @@ DOCUMENTS: Final[Mapping[str, Callable[[], dict[str, Any]]]] = {
     "docs/openapi.json": registry_document,
     "docs/asyncapi.json": asyncapi.document,
     "deploy/rabbitmq/definitions.json": definitions.document,
+    "deploy/monitoring/grafana/dashboards/pullsync.json": grafana.document,
 }
 """By their place in the checkout."""
 

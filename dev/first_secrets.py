@@ -30,6 +30,9 @@ OWNERS: Final = {
     "front": 10_001,
     "postgres": 999,
     "rabbitmq": 999,
+    "prometheus": 65_534,
+    "postgres-exporter": 65_534,
+    "grafana": 472,
 }
 """As whom the containers run, by the images and docker-compose.tls.yml, so that root gives them what it makes."""
 _TOKEN_BYTES: Final = 32
@@ -53,10 +56,13 @@ _VALUES: Final[dict[str, tuple[Callable[[], str], tuple[str, ...]]]] = {
     "POSTGRES_PASSWORD": (_token, ("postgres",)),
     "REGISTRY_DATABASE_PASSWORD": (_token, ("postgres",)),
     "INGEST_DATABASE_PASSWORD": (_token, ("postgres",)),
+    "MONITORING_DATABASE_PASSWORD": (_token, ("postgres", "postgres-exporter")),
     "REGISTRY_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "PULLER_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "INGEST_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
     "MONITORING_RABBITMQ_PASSWORD": (_token, ("rabbitmq",)),
+    "CLIENT_METRICS_TOKENS": (_token, ("client",)),
+    "GRAFANA_PASSWORD": (_token, ("grafana",)),
 }
 """How each value is made, and in whose folders it is."""
 
@@ -69,12 +75,13 @@ _TAKEN: Final = {
     "puller/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/PULLER_RABBITMQ_PASSWORD"),
     "ingest/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/INGEST_RABBITMQ_PASSWORD"),
     "client/CLIENT_REGISTRATION_TOKEN": ("{1}", "registry/REGISTRATION_TOKENS"),
+    "prometheus/CLIENT_METRICS_TOKEN": ("{1}", "client/CLIENT_METRICS_TOKENS"),
 }
 """How a value is made of another one: its form, in which 0 is the service and 1 the first line of the other file."""
 
 _CA: Final = "ca/ca.crt"
 _CA_KEY: Final = "ca/ca.key"
-_TRUSTING: Final = ("registry", "puller", "ingest", "client")
+_TRUSTING: Final = ("registry", "puller", "ingest", "client", "postgres-exporter")
 _LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 
 
@@ -94,6 +101,7 @@ class SecretFolder:
             self._share(name, make, readers)
         for name, (form, other) in _TAKEN.items():
             self._take(name, form, other)
+        self._keep_metrics_token()
         self._keep_authority()
         for reader in _TRUSTING:
             self._keep(f"{reader}/ca.crt", lambda: f"{self._read(_CA)}\n")
@@ -124,6 +132,19 @@ class SecretFolder:
         if not any(value in self._read(name) for value in values):
             path, source = self.root / name, self.root / other
             self.problems.append(f"{path} does not have what is in {source}: {_ANEW}")
+
+    def _keep_metrics_token(self) -> None:
+        """What Prometheus shows the registry: an operator's token that lets look, and no more."""
+        name, operators = "prometheus/METRICS_TOKEN", "registry/OPERATOR_TOKENS"
+        lines = self._read(operators).replace(",", "\n").split()
+        tokens = [line.removeprefix("read:") for line in lines if line.startswith("read:")]
+        if not tokens:
+            told = f"{self.root / operators} has no line read:<token>, which Prometheus needs"
+            self.problems.append(f"{told}: add one, and run `make secrets` again")
+            return
+        self._keep(name, lambda: f"{tokens[0]}\n")
+        if self._read(name) not in tokens:
+            self.problems.append(f"{self.root / name} is no token of {self.root / operators} with `read:`: {_ANEW}")
 
     def _keep_authority(self) -> None:
         """The CA, made when there is none. Its key may be elsewhere, as long as nothing is to be signed."""

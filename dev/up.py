@@ -25,13 +25,15 @@ from dev.choices import Choices
 from dev.database import create_database
 from dev.local_data import DATA, DATABASE, kept_password
 from dev.local_http import open_local
+from dev.monitoring import address, configuration
 from dev.servers.errors import DevError
-from dev.servers.install import ensure_rabbitmq_server
+from dev.servers.install import ensure_prometheus, ensure_rabbitmq_server
 from dev.servers.leftovers import end_leftovers
 from dev.servers.lock import DirectoryLock
 from dev.servers.postgres import PostgresServer
 from dev.servers.postmaster import postgres_processes
 from dev.servers.process import describe_exit
+from dev.servers.prometheus import PrometheusServer
 from dev.servers.rabbitmq import RabbitMQNode, node_processes
 from dev.stack import CHECKOUT, Stack
 
@@ -81,10 +83,11 @@ def _run(*, stay: bool) -> None:
         services = stack.enter_context(_services(postgres, rabbitmq, choices))
         stack.callback(_say_stopping)
         _start_services(services, choices)
+        prometheus = stack.enter_context(_prometheus(services, rabbitmq, choices)) if choices.monitoring else None
         if choices.clients:
             _show_a_capture(services)
         print(f"\nready after {time.monotonic() - started:.0f} s\n")
-        _print_addresses(services, rabbitmq, choices)
+        _print_addresses(services, rabbitmq, prometheus, choices)
         if stay:
             _watch(services)
 
@@ -92,6 +95,8 @@ def _run(*, stay: bool) -> None:
 def _start_servers(stack: ExitStack, choices: Choices) -> tuple[PostgresServer, RabbitMQNode]:
     DATA.mkdir(exist_ok=True)
     ensure_rabbitmq_server()
+    if choices.monitoring:
+        ensure_prometheus()
     postgres = PostgresServer(DATA / "postgres")
     rabbitmq = RabbitMQNode(DATA / "rabbitmq", management_port=choices.management_port)
     for name, server in (("PostgreSQL", postgres), ("RabbitMQ", rabbitmq)):
@@ -137,6 +142,17 @@ def _start_services(services: Stack, choices: Choices) -> None:
         services.start_together(*choices.client_names)
         _until(services, lambda: set(choices.client_names) <= _registered(services), "registered")
         _tick(f"{choices.clients} client{'s' * (choices.clients > 1)} registered", begun)
+
+
+def _prometheus(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) -> PrometheusServer:
+    """With the rules of deploy/monitoring; PostgreSQL has no exporter here."""
+    names = {"registry": ["registry"], "puller": ["puller-1"], "ingest": ["ingest-1"], "client": choices.client_names}
+    targets = {job: [address(services.url(name)) for name in replicas] for job, replicas in names.items() if replicas}
+    queues = address(rabbitmq.metrics_url)
+    return PrometheusServer(
+        DATA / "prometheus",
+        configuration=configuration({**targets, "rabbitmq": [queues], "rabbitmq-queues": [queues]}),
+    )
 
 
 def _tell_what_was_there(services: Stack) -> None:
@@ -199,13 +215,17 @@ def _interval(registry: str) -> int:
     return int(_get(f"{registry}/api/v1/pull-sync/scheduler/status")["sync_interval"])
 
 
-def _print_addresses(services: Stack, rabbitmq: RabbitMQNode, choices: Choices) -> None:
+def _print_addresses(
+    services: Stack, rabbitmq: RabbitMQNode, prometheus: PrometheusServer | None, choices: Choices
+) -> None:
     registry = services.url("registry")
     print(f"registry API         {registry}      documentation {registry}/docs")
     for name in choices.client_names:
         print(f"{name:<20} {services.url(name)}")
     login = f"user {MONITORING_USER}, password {kept_password('monitoring')}"
     print(f"RabbitMQ management  {rabbitmq.management_url}      {login}")
+    if prometheus is not None:
+        print(f"Prometheus           {prometheus.url}      what is asked {prometheus.url}/targets, alerts /alerts")
     print(f"logs                 {DATA.relative_to(CHECKOUT)}/services/logs")
     if choices.clients:
         print(
@@ -240,7 +260,7 @@ def _clean() -> None:
         return
     postgres, rabbitmq = DATA / "postgres", DATA / "rabbitmq"
     with ExitStack() as held:
-        for folder, name in ((postgres, "PostgreSQL"), (rabbitmq, "RabbitMQ")):
+        for folder, name in ((postgres, "PostgreSQL"), (rabbitmq, "RabbitMQ"), (DATA / "prometheus", "Prometheus")):
             lock = DirectoryLock(folder, name)
             lock.acquire()  # fails, with a clear line, while a stack runs on it
             held.callback(lock.release)

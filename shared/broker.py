@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from shared.encoding import decoded, encoded
 from shared.errors import TransientError
 from shared.holding import GiveBack, Holding
 from shared.log_context import Follow, carried, cause, id_for
+from shared.message_observer import MessageObserver
 from shared.messages import Message
 from shared.tasks import is_cancelled
 from shared.topology import EXCHANGE
@@ -47,6 +49,7 @@ class ServiceBroker(RabbitBroker):
 
     holding: Holding
     outages: Outages
+    observer: MessageObserver
     refused: asyncio.Event
     """Set when RabbitMQ refuses a message; cleared by whoever does something about it."""
 
@@ -97,22 +100,25 @@ _REMEDIES: Final[Mapping[type[BaseException], str]] = {
 }
 
 
-def make_broker(url: str, *, service: str, ca_file: Path | None = None) -> ServiceBroker:
+def make_broker(
+    url: str, *, service: str, ca_file: Path | None = None, observer: MessageObserver | None = None
+) -> ServiceBroker:
     """A broker that is not connected yet. Handlers get the decoded message; `shared.holding` handles their failures.
 
+    `observer` is told of each message.
     By `amqps://` the server's certificate and name are verified, as `shared.tls` tells.
 
     Raises:
         OSError: `ca_file` can't be read, or has no certificate.
     """
-    holding, outages = Holding(), Outages()
+    holding, outages, observer = Holding(), Outages(), observer or MessageObserver()
     context = tls.for_rabbitmq(url, ca_file)
     broker = ServiceBroker(
         str(URL(url).update_query({"heartbeat": _HEARTBEAT_S, "name": process_name(service), **URL(url).query})),
         app_id=service,
         security=BaseSecurity(ssl_context=context) if context else None,
         default_channel=Channel(publisher_confirms=True, on_return_raises=True),
-        middlewares=(Follow, partial(GiveBack, holding)),
+        middlewares=(Follow, partial(GiveBack, holding, observer)),
         timeout=CONNECT_TIMEOUT_S,
         graceful_timeout=STOP_DEADLINE_S,
         reconnect_interval=1.0,
@@ -120,7 +126,7 @@ def make_broker(url: str, *, service: str, ca_file: Path | None = None) -> Servi
         logger=None,
         apply_types=False,
     )
-    broker.holding, broker.outages, broker.refused = holding, outages, asyncio.Event()
+    broker.holding, broker.outages, broker.refused, broker.observer = holding, outages, asyncio.Event(), observer
     return broker
 
 
@@ -145,7 +151,7 @@ class Publisher:
         Raises:
             PublishError: it is not known to be kept; publishing it again may double it, which handlers bear.
         """
-        message_id = id_for(message)
+        message_id, began = id_for(message), time.monotonic()
         try:
             with tracing.sending(message, routing_key) as place:
                 async with asyncio.timeout(PUBLISH_TIMEOUT_S):
@@ -164,9 +170,15 @@ class Publisher:
         except (Exception, asyncio.CancelledError) as error:
             if is_cancelled():
                 raise
+            self._tell(message, began, confirmed=False)
             if isinstance(error, DeliveryError):
                 self._broker.refused.set()
             # aio-pika raises RuntimeError, AttributeError and others beside its own while a connection is coming back.
             text = f"{type(message).__name__} was not confirmed: {type(error).__name__}: {error}"
             raise PublishError(text) from error
         log.debug("message_published", message_id=message_id, message_type=type(message).__name__)
+        self._tell(message, began, confirmed=True)
+
+    def _tell(self, message: Message, began: float, *, confirmed: bool) -> None:
+        seconds = time.monotonic() - began
+        self._broker.observer.published(type(message).__name__, confirmed=confirmed, seconds=seconds)

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from random import SystemRandom
 from typing import Any, Final
@@ -23,6 +24,7 @@ from shared.copies import reborn
 from shared.database import TRANSIENT
 from shared.encoding import UnreadableMessageError
 from shared.errors import TransientError
+from shared.message_observer import Fate, MessageObserver
 from shared.tasks import is_cancelled
 from shared.topology import EXCHANGE
 
@@ -89,6 +91,10 @@ class Holding:
         """Give back what is held, and hold nothing from now on."""
         self._stopping.set()
 
+    def held(self, queue: str) -> int:
+        """How many messages of this queue are."""
+        return self._outages[queue].held if queue in self._outages else 0
+
     async def handle(self, queue: str, attempt: Attempt, copy: Copy) -> Any:
         """`attempt` until it does not fail with something transient; its result.
 
@@ -152,17 +158,26 @@ class GiveBack(BaseMiddleware[Any, Any]):
     A message is rejected, not nacked: since RabbitMQ 4.3 a nack does not count towards the delivery limit.
     """
 
-    def __init__(self, holding: Holding, msg: Any, /, *, context: Any) -> None:
+    def __init__(self, holding: Holding, observer: MessageObserver, msg: Any, /, *, context: Any) -> None:
         super().__init__(msg, context=context)
         self._holding = holding
+        self._observer = observer
+        self._fate = Fate.RETURNED
 
     async def consume_scope(self, call_next: Callable[[Any], Any], msg: Any) -> Any:
         """Called by FastStream with the decoded message; `call_next` handles it, and may be called again."""
-        raw = msg.raw_message
-        queue = self.context.get_local("handler_").queue
+        queue, began = self.context.get_local("handler_").queue, time.monotonic()
         try:
-            return await self._holding.handle(queue.name, lambda: call_next(msg), lambda: self._copy(raw, queue))
+            return await self._decide(call_next, msg, queue)
+        finally:
+            self._observer.consumed(queue.name, self._fate, seconds=time.monotonic() - began)
+
+    async def _decide(self, call_next: Callable[[Any], Any], msg: Any, queue: RabbitQueue) -> Any:
+        raw = msg.raw_message
+        try:
+            result = await self._holding.handle(queue.name, lambda: call_next(msg), lambda: self._copy(raw, queue))
         except UnreadableMessageError as error:
+            self._fate = Fate.UNREADABLE
             log.error("message_unreadable", message_type=raw.type, problem=str(error)[:500])
             raise RejectMessage(requeue=False) from error
         except (AckMessage, RejectMessage):
@@ -173,9 +188,12 @@ class GiveBack(BaseMiddleware[Any, Any]):
             # The last line of defence: whatever it was, the message must not be lost.
             if self._holding.is_stopping:  # what the handler uses is being closed
                 raise RejectMessage(requeue=True) from error
+            self._fate = Fate.FAILED
             log.exception("message_failed", message_type=raw.type, redelivered=raw.redelivered)
             await asyncio.sleep(REQUEUE_PAUSE_S)
             raise RejectMessage(requeue=True) from error
+        self._fate = Fate.HANDLED
+        return result
 
     async def _copy(self, raw: aio_pika.abc.AbstractIncomingMessage, queue: RabbitQueue) -> None:
         """Put a copy at the end of the queue, confirmed. A crash before the original is acked doubles it: harmless.

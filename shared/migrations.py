@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import asyncpg
 import structlog
@@ -34,6 +34,28 @@ log = structlog.get_logger()
 
 _ANY: Final = "0000"
 """Before every revision."""
+
+Standing = Literal["current", "behind", "ahead", "none"]
+
+
+class History:
+    """What a folder of Alembic revisions says, without a database."""
+
+    def __init__(self, folder: Path) -> None:
+        self._revisions = [script.revision for script in ScriptDirectory.from_config(_config(folder)).walk_revisions()]
+
+    @property
+    def head(self) -> str:
+        """The revision that this code expects."""
+        return self._revisions[0]
+
+    def standing(self, revision: str | None) -> Standing:
+        """How a schema at `revision` is to it; a revision that it does not know is that of a newer version."""
+        if revision is None:
+            return "none"
+        if revision == self.head:
+            return "current"
+        return "behind" if revision in self._revisions else "ahead"
 
 
 async def migrate(database_url: str, *, schema: str, history: Path, ca_file: Path | None = None) -> None:
@@ -82,10 +104,7 @@ def _upgrade(connection: Connection, schema: str, history: Path) -> None:
     exists = text("SELECT 1 FROM pg_namespace WHERE nspname = :s")
     if connection.execute(exists, {"s": schema}).first() is None:
         connection.execute(text(f'CREATE SCHEMA "{schema}"'))
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).with_name("alembic")))
-    config.set_main_option("version_locations", str(history))
-    config.set_main_option("path_separator", "os")
+    config = _config(history)
     config.attributes.update(connection=connection, schema=schema)
     revisions = {each.revision: each.module for each in ScriptDirectory.from_config(config).walk_revisions()}
     context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
@@ -114,3 +133,11 @@ def _require_bearable(connection: Connection, schema: str, *, found: str, ours: 
         )
         raise StartupError(message)
     log.warning("schema_is_newer", schema=schema, revision=found, ours=ours, meaning="this is the version before")
+
+
+def _config(history: Path) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).with_name("alembic")))
+    config.set_main_option("version_locations", str(history))
+    config.set_main_option("path_separator", "os")
+    return config

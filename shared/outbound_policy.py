@@ -7,10 +7,12 @@ import socket
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
-import aiohttp
 from yarl import URL
+
+if TYPE_CHECKING:
+    import aiohttp  # which takes long to import, and is not needed to read settings
 
 Network = Literal["public", "private", "loopback"]
 

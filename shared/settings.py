@@ -7,14 +7,14 @@ import re
 import sys
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Final, Literal, NoReturn, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared import tls
-from shared.outbound import Network
+from shared.outbound_policy import Network
 from shared.secret_files import SecretFilesError, given_in, secrets_dir
 from shared.tokens import is_sendable
 
@@ -183,13 +183,30 @@ Ports = Annotated[tuple[InstanceOf[range], ...], NoDecode, BeforeValidator(_port
 CaFile = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_certificates)]
 
 
-class ServiceSettings(BaseSettings):
+class SourcedSettings(BaseSettings):
     """Read from files in a folder of secrets, the environment, and a file `.env` in the working directory.
 
     The first of these that has a setting wins.
     """
 
     model_config = SettingsConfigDict(env_file=".env", extra="ignore", frozen=True, populate_by_name=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Files first: who mounts a secret means it, and a forgotten variable must not hide it."""
+        _ = settings_cls
+        return init_settings, file_secret_settings, env_settings, dotenv_settings
+
+
+class ServiceSettings(SourcedSettings):
+    """What every service reads."""
 
     log_level: LogLevel = "info"
     log_format: LogFormat = "auto"
@@ -212,27 +229,35 @@ class ServiceSettings(BaseSettings):
         names = [name for name in ServiceSettings.model_fields if name.startswith("otel_")]
         return {name.upper(): str(getattr(self, name)) for name in names}
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Files first: who mounts a secret means it, and a forgotten variable must not hide it."""
-        _ = settings_cls
-        return init_settings, file_secret_settings, env_settings, dotenv_settings
+
+SettingsT = TypeVar("SettingsT", bound=SourcedSettings)
 
 
-SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+class SettingsError(Exception):
+    """Some settings can't be used."""
+
+    def __init__(self, problems: Collection[str]) -> None:
+        """Each problem is one line that names the setting and says what is wrong with it."""
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
 
 
 def load_settings(settings: type[SettingsT]) -> SettingsT:
-    """The settings of this process; a bad one ends it with status 2 and a line for each, without a stack trace.
+    """The settings of this process; a bad one ends it with status 2 and a line for each, without a stack trace."""
+    try:
+        return read_settings(settings)
+    except SettingsError as error:
+        for line in error.problems:
+            print(line, file=sys.stderr)  # noqa: T201 - before logging
+        sys.exit(2)
 
-    No line shows what a file of a secret says, or a setting whose name is that of a secret.
+
+def read_settings(settings: type[SettingsT]) -> SettingsT:
+    """The settings as this process finds them.
+
+    Raises:
+        SettingsError: one is bad. No line shows what a file of a secret says, or a setting whose name is that of a
+            secret.
     """
     files: frozenset[str] = frozenset()
     try:
@@ -241,11 +266,12 @@ def load_settings(settings: type[SettingsT]) -> SettingsT:
             files = given_in(folder, settings.model_fields)
         return settings(_secrets_dir=folder)
     except SecretFilesError as error:
-        _exit_with(*error.problems)
+        raise SettingsError(error.problems) from error
     except ValidationError as error:
-        _exit_with(*_described(error, files))
+        raise SettingsError(_described(error, files)) from error
     except UnicodeDecodeError as error:
-        _exit_with(f"the file .env is not UTF-8: {error.reason} at byte {error.start}")
+        problem = f"the file .env is not UTF-8: {error.reason} at byte {error.start}"
+        raise SettingsError([problem]) from error
 
 
 def _described(error: ValidationError, files: Collection[str]) -> list[str]:
@@ -260,9 +286,3 @@ def _described(error: ValidationError, files: Collection[str]) -> list[str]:
             found = ""
         lines.append(f"setting {name}: {problem['msg']}{found}")
     return lines
-
-
-def _exit_with(*lines: str) -> NoReturn:
-    for line in lines:
-        print(line, file=sys.stderr)  # noqa: T201 - before logging
-    sys.exit(2)

@@ -59,6 +59,10 @@ ACKNOWLEDGE_DELAYS_S: Final = (5, 30, 180)
 """An acknowledgement that failed waits this long before the next try; after the last it is given up."""
 
 
+DIAGNOSIS: Final = "diagnosis"
+"""A routing key that leads to no queue: whoever publishes with it learns whether RabbitMQ takes messages."""
+
+
 def delay_routing_key(delay_s: int) -> str:
     """Where to publish an acknowledgement that shall come back after `delay_s` seconds, one of the delays above."""
     return f"captures.acknowledge.after-{delay_s}s"

@@ -3,7 +3,8 @@
 --
 -- Each service owns its schema and makes in it what it needs. In the database it may do nothing else. What ingest
 -- publishes for others is ingest's code where it is read: the registry reads it by a login of its own that may do nothing
--- else, so that a view can't do what the registry may.
+-- else, so that a view can't do what the registry may. Whoever monitors (pullsync_monitoring) sees PostgreSQL's
+-- statistics, and no row of any table.
 
 DO $$
 DECLARE
@@ -14,7 +15,7 @@ BEGIN
     FOR service IN
         SELECT * FROM (VALUES
             ('pullsync_registry', 'registry', 80), ('pullsync_ingest', 'captures', 80),
-            ('pullsync_captures_reader', NULL, 30)
+            ('pullsync_captures_reader', NULL, 30), ('pullsync_monitoring', NULL, 5)
         ) AS t (role, schema, connections)
     LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = service.role) THEN
@@ -35,5 +36,7 @@ BEGIN
     -- Large objects belong to no schema: nobody needs them, and they would fill the disk.
     REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(integer), pg_catalog.lo_create(oid),
         pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC;
+    -- Statistics of everybody, settings, and how large everything is.
+    GRANT pg_monitor TO pullsync_monitoring;
 END
 $$;

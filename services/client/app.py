@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 import httpx
 from fastapi import FastAPI
 from httpx import codes
-from starlette.middleware.cors import CORSMiddleware
 
 from services.client.background import repeating
 from services.client.database import Database
 from services.client.errors import install_error_handlers, refusal
 from services.client.legacy_import import import_once
+from services.client.metrics import ClientMetrics, MetricsAccess, MetricsRoutes
 from services.client.nudge import Nudger, nudge_url
 from services.client.pull_access import PullAccess
 from services.client.registration import Registrar
@@ -28,6 +28,8 @@ from services.client.routes import ClientRoutes
 from services.client.store import CLIENT_VERSION, CaptureStore
 from shared import tls, tracing
 from shared.client_protocol import Registration
+from shared.http_metrics import Cors, CountRequests, RequestMetrics
+from shared.metrics import Metrics
 from shared.same_origin import SameOrigin
 from shared.sql import load_queries
 
@@ -61,6 +63,8 @@ def build_app(settings: ClientSettings) -> FastAPI:
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
     captured = asyncio.Event()
     pull_access = PullAccess(store=store)
+    metrics, client_metrics = Metrics(service="client"), ClientMetrics(store=store)
+    metrics.add_source(client_metrics.read)
     registration_key = token_urlsafe()
     retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
 
@@ -71,7 +75,11 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await import_once(store=store, path=settings.client_import_file)
             await pull_access.load()
             await stack.enter_async_context(repeating("retention", retention.step))
-            await stack.enter_async_context(_talking_to_registry(settings, captured, pull_access, registration_key))
+            await stack.enter_async_context(
+                _talking_to_registry(
+                    settings, captured, pull_access, registration_key=registration_key, metrics=client_metrics
+                )
+            )
             yield
 
     app = FastAPI(
@@ -84,6 +92,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours is below
     )
     _admit_pages(app, settings)
+    app.add_middleware(CountRequests, requests=RequestMetrics(metrics))
     install_error_handlers(app)
     routes = ClientRoutes(
         store=store,
@@ -95,6 +104,8 @@ def build_app(settings: ClientSettings) -> FastAPI:
         registration_key=registration_key,
     )
     app.include_router(routes.router())
+    access = MetricsAccess(tokens=settings.client_metrics_tokens, pull_access=pull_access)
+    app.include_router(MetricsRoutes(metrics=metrics, access=access).router())
     tracing.instrument(app, continues=True)
     return app
 
@@ -102,9 +113,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
 def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
     """Its own, and those that are named; the last that is added meets a request first."""
     if settings.client_cors_origins:
-        app.add_middleware(
-            CORSMiddleware, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"]
-        )
+        app.add_middleware(Cors, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"])
     own_host = urlsplit(settings.public_url).hostname or ""
     app.add_middleware(
         SameOrigin,
@@ -118,7 +127,12 @@ def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
 
 @asynccontextmanager
 async def _talking_to_registry(
-    settings: ClientSettings, captured: asyncio.Event, pull_access: PullAccess, registration_key: str
+    settings: ClientSettings,
+    captured: asyncio.Event,
+    pull_access: PullAccess,
+    *,
+    registration_key: str,
+    metrics: ClientMetrics,
 ) -> AsyncIterator[None]:
     limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
@@ -128,6 +142,7 @@ async def _talking_to_registry(
         await stack.enter_async_context(http)
         registrar = _registrar(settings, http, pull_access, registration_key)
         pull_access.on_refused = registrar.doubt_token
+        metrics.is_registered = registrar.registered.is_set
         await stack.enter_async_context(repeating("registration", registrar.step, woken=registrar.woken))
         if settings.client_nudge:
             nudger = Nudger(

@@ -10,7 +10,7 @@ from pydantic_settings import SettingsConfigDict
 
 from shared.client_protocol import Identifier
 from shared.page_settings import Hosts, OriginsOrAll
-from shared.settings import Port, Seconds, ServiceSettings
+from shared.settings import Port, Seconds, ServiceSettings, Tokens
 from shared.tokens import is_sendable
 
 
@@ -63,6 +63,8 @@ class ClientSettings(ServiceSettings):
     """Whether the registry is told of a fresh capture, so that it pulls soon."""
     client_registration_token: Annotated[str, AfterValidator(sendable)] | None = Field(default=None, repr=False)
     """Shown to the registry by a client that has no token of its own yet; one of its REGISTRATION_TOKENS."""
+    client_metrics_tokens: Tokens = ()
+    """One of them is needed to read the metrics; empty: whoever may pull captures may read them."""
     backend_url: BaseUrl = "http://localhost:8000"
 
     @property

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from services.ingest.client_api import ClientApi
+from services.ingest.observer import IngestObserver, Told
 from shared import tracing
 from shared.broker import Publisher, PublishError
 from shared.messages import AcknowledgeCaptures, Acknowledgement
@@ -24,9 +25,10 @@ log = structlog.get_logger()
 class Acknowledger:
     """An acknowledgement that is lost in the end does no harm: the next pull brings the same captures again."""
 
-    def __init__(self, *, client_api: ClientApi, publisher: Publisher) -> None:
+    def __init__(self, *, client_api: ClientApi, publisher: Publisher, observer: IngestObserver | None = None) -> None:
         self._client_api = client_api
         self._publisher = publisher
+        self._observer = observer or IngestObserver()
         self._permits = asyncio.Semaphore(_AT_ONCE)
 
     async def tell(self, told: Acknowledgement, *, attempts: int) -> ClientCallError | None:
@@ -37,15 +39,16 @@ class Acknowledger:
                     await self._client_api.acknowledge(told)
             except ClientCallError as error:
                 tracing.failed(error.reason, str(error))
-                await self._later(told, attempts, error)
+                self._observer.told(await self._later(told, attempts, error))
                 return error
+        self._observer.told(Told.ACKNOWLEDGED)
         log.debug("acknowledged", captures=len(told.capture_ids))
         return None
 
-    async def _later(self, told: Acknowledgement, attempts: int, error: ClientCallError) -> None:
+    async def _later(self, told: Acknowledgement, attempts: int, error: ClientCallError) -> Told:
         if attempts >= len(ACKNOWLEDGE_DELAYS_S):
             log.info("acknowledgement_given_up", reason=error.reason, error=str(error))
-            return
+            return Told.GIVEN_UP
         log.debug("acknowledgement_put_off", attempts=attempts + 1, reason=error.reason, error=str(error))
         again = AcknowledgeCaptures(
             acknowledgements=(msgspec.structs.replace(told, outcome=None),), attempts=attempts + 1
@@ -54,3 +57,5 @@ class Acknowledger:
             await self._publisher.publish(again, routing_key=delay_routing_key(ACKNOWLEDGE_DELAYS_S[attempts]))
         except PublishError as publish_error:
             log.warning("acknowledgement_dropped", problem=str(publish_error))
+            return Told.GIVEN_UP
+        return Told.RETRIED

@@ -13,6 +13,7 @@ from services.ingest.acknowledge import Acknowledger
 from services.ingest.client_api import ClientApi
 from services.ingest.compare import Comparison
 from services.ingest.consumers import Acknowledgements, CaptureBatches
+from services.ingest.metrics import IngestMetrics
 from services.ingest.replay import Replays
 from services.ingest.settings import IngestSettings
 from services.ingest.species import keep_species, shipped_species
@@ -21,7 +22,11 @@ from services.ingest.writer import Writer
 from shared.broker import Publisher, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
+from shared.database_metrics import watch_database
 from shared.health import Health
+from shared.message_metrics import MessageMetrics
+from shared.messages import AcknowledgeCaptures, PullSettled
+from shared.metrics import Metrics
 from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.patience import patiently
@@ -36,17 +41,20 @@ SCHEMA = "captures"
 
 _ANSWER_BYTES = 64 * 1024
 _POOL_SIZE = 7
-"""For three groups, two comparisons, a replay, and the question whether Postgres answers."""
+"""For three groups, two comparisons, a replay, and the question whether Postgres answers (of health and metrics)."""
+
+_CONSUMED = (CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS)
 
 
 def build_app(settings: IngestSettings) -> Starlette:
     """Ingest, not yet connected to anything. Its lifespan migrates the schema, then connects."""
+    metrics = Metrics(service="ingest")
+    messages = MessageMetrics(metrics, published=(AcknowledgeCaptures, PullSettled), consumed=_CONSUMED)
+    observer = IngestMetrics(metrics)
     ca_file = settings.tls_ca_file
     pool = make_pool(settings.database_url, service="ingest", max_size=_POOL_SIZE, ca_file=ca_file)
-    broker = make_broker(settings.rabbitmq_url, service="ingest", ca_file=ca_file)
-    connection = BrokerConnection(
-        broker, consumed=(CAPTURE_BATCHES, ACKNOWLEDGEMENTS, REPLAYS), declares=settings.rabbitmq_declare
-    )
+    broker = make_broker(settings.rabbitmq_url, service="ingest", ca_file=ca_file, observer=messages)
+    connection = BrokerConnection(broker, consumed=_CONSUMED, declares=settings.rabbitmq_declare)
     publisher = Publisher(broker)
     http = ClientHttp(
         policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
@@ -54,15 +62,16 @@ def build_app(settings: IngestSettings) -> Starlette:
         body_limit_bytes=_ANSWER_BYTES,
         ca_file=settings.pull_sync_ca_file,
     )
-    derived_tokens = DerivedTokens.by(settings.pull_token_keys)
     queries = load_queries("services.ingest")
     store = CaptureStore(pool=pool, queries=queries)
-    writer = Writer(store=store)
-    acknowledger = Acknowledger(client_api=ClientApi(http=http, derived_tokens=derived_tokens), publisher=publisher)
-    settlements = Settlements(publisher=publisher)
-    comparison = Comparison(pool=pool, queries=queries)
-    CaptureBatches(writer=writer, comparison=comparison, publisher=publisher).subscribe(broker)
-    Acknowledgements(acknowledger=acknowledger, settlements=settlements, writer=writer).subscribe(broker)
+    writer = Writer(store=store, observer=observer)
+    acknowledger = Acknowledger(client_api=_client_api(settings, http), publisher=publisher, observer=observer)
+    CaptureBatches(writer=writer, comparison=Comparison(pool=pool, queries=queries), publisher=publisher).subscribe(
+        broker
+    )
+    Acknowledgements(acknowledger=acknowledger, settlements=Settlements(publisher=publisher), writer=writer).subscribe(
+        broker
+    )
     Replays(store=store).subscribe(broker)
 
     @asynccontextmanager
@@ -76,5 +85,12 @@ def build_app(settings: IngestSettings) -> Starlette:
             await stack.enter_async_context(connection.running())
             yield
 
+    observer.watch(writer)
+    messages.watch(metrics, holding=broker.holding, ready=connection.ready)
+    watch_database(metrics, pool)
     health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
-    return Starlette(routes=health.routes(), lifespan=lifespan)
+    return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
+
+
+def _client_api(settings: IngestSettings, http: ClientHttp) -> ClientApi:
+    return ClientApi(http=http, derived_tokens=DerivedTokens.by(settings.pull_token_keys))

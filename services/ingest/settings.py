@@ -15,7 +15,7 @@ class IngestSettings(ServiceSettings):
     """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
     ingest_host: str = "127.0.0.1"
     ingest_port: Port = 8002
-    """For health only."""
+    """For health and metrics only."""
     pull_token_keys: TokenKeys = ()
     """As the registry has them: by the first of them clients are shown that it is us; empty for no tokens."""
 

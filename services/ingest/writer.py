@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,6 +16,7 @@ import structlog
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.incoming import ReceivedPull
+from services.ingest.observer import IngestObserver
 from services.ingest.store import CaptureStore, is_stored_already
 from shared import tracing
 from shared.database import TRANSIENT
@@ -67,8 +69,9 @@ class Waiting:
 class Writer:
     """`write` returns after the commit; a transaction is tried again while Postgres is away, for a bounded time."""
 
-    def __init__(self, *, store: CaptureStore) -> None:
+    def __init__(self, *, store: CaptureStore, observer: IngestObserver | None = None) -> None:
         self._store = store
+        self._observer = observer or IngestObserver()
         self._waiting: deque[Waiting] = deque()
         self._waiting_rows = 0
         self._committing = 0
@@ -78,6 +81,11 @@ class Writer:
         self._unwritten = 0
         self._calm = asyncio.Event()
         self._calm.set()
+
+    @property
+    def waiting_rows(self) -> int:
+        """What has gathered for the next commit."""
+        return self._waiting_rows
 
     async def write(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         """Store these pulls, with those of others; how many captures of each were new.
@@ -150,7 +158,7 @@ class Writer:
                 on=may_pass, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
             ):
                 with attempt:
-                    return await self._store.store(pulls)
+                    return await self._commit_once(pulls)
         except Exception as error:
             if is_unstorable(error):
                 return await self._commit_apart(pulls, error)
@@ -159,6 +167,16 @@ class Writer:
             message = f"the database did not take {sum(pull.rows for pull in pulls)} rows: {error}"
             raise StoreUnavailableError(message) from error
         raise AssertionError
+
+    async def _commit_once(self, pulls: Sequence[ReceivedPull]) -> list[int]:
+        began = time.monotonic()
+        try:
+            counts = await self._store.store(pulls)
+        except Exception:
+            self._observer.not_committed()
+            raise
+        self._observer.committed(pulls, counts, seconds=time.monotonic() - began)
+        return counts
 
     async def _commit_apart(self, pulls: Sequence[ReceivedPull], error: Exception) -> list[int]:
         """Halve until the guilty capture is alone, and put that into quarantine."""

@@ -12,6 +12,7 @@ from starlette.applications import Starlette
 from services.puller.client_api import ClientApi
 from services.puller.consumers import RequestedPulls
 from services.puller.loop import Pulls, Timer
+from services.puller.metrics import PullerMetrics
 from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from services.puller.registry_api import RegistryApi
@@ -20,6 +21,9 @@ from shared import tls
 from shared.broker import Publisher, make_broker
 from shared.consuming import BrokerConnection
 from shared.health import Health
+from shared.message_metrics import MessageMetrics
+from shared.messages import CaptureBatch, PullSettled
+from shared.metrics import Metrics
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.settlements import Settlements
 from shared.tasks import running
@@ -32,7 +36,10 @@ _DRAIN_S = 4.0
 
 def build_app(settings: PullerSettings) -> Starlette:
     """The puller, not yet connected to anything."""
-    broker = make_broker(settings.rabbitmq_url, service="puller", ca_file=settings.tls_ca_file)
+    metrics = Metrics(service="puller")
+    messages = MessageMetrics(metrics, published=(CaptureBatch, PullSettled), consumed=(PULL_REQUESTED,))
+    observer = PullerMetrics(metrics)
+    broker = make_broker(settings.rabbitmq_url, service="puller", ca_file=settings.tls_ca_file, observer=messages)
     connection = BrokerConnection(broker, consumed=(PULL_REQUESTED,), declares=settings.rabbitmq_declare)
     publisher = Publisher(broker)
     client_http = ClientHttp(
@@ -49,17 +56,18 @@ def build_app(settings: PullerSettings) -> Starlette:
     )
     derived_tokens = DerivedTokens.by(settings.pull_token_keys)
     puller = Puller(
-        client_api=ClientApi(http=client_http, derived_tokens=derived_tokens),
-        batches=BatchPublisher(publisher=publisher),
+        client_api=ClientApi(http=client_http, derived_tokens=derived_tokens, observer=observer),
+        batches=BatchPublisher(publisher=publisher, observer=observer),
         settlements=Settlements(publisher=publisher),
+        observer=observer,
     )
-    pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency)
+    pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency, observer=observer)
     registry = RegistryApi(
         http=registry_http,
         backend_url=settings.backend_url,
         key_fingerprint=derived_tokens.fingerprint if derived_tokens else None,
     )
-    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready)
+    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready, observer=observer)
     RequestedPulls(pulls=pulls).subscribe(broker)
 
     @asynccontextmanager
@@ -72,8 +80,10 @@ def build_app(settings: PullerSettings) -> Starlette:
             await stack.enter_async_context(running("timer", timer.run))
             yield
 
+    observer.watch(pulls, limit=settings.pull_sync_concurrency)
+    messages.watch(metrics, holding=broker.holding, ready=connection.ready)
     health = Health(checks={"broker": connection.ready, "registry": registry.accepts_us})
-    return Starlette(routes=health.routes(), lifespan=lifespan)
+    return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
 
 
 async def _drain(pulls: Pulls) -> None:

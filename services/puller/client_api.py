@@ -10,6 +10,7 @@ from functools import partial
 from typing import Final
 
 from services.puller.complete_reading import read_complete_page
+from services.puller.observer import PullObserver
 from services.puller.reading import Page, UnreadableAnswerError, read_page
 from shared.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH, iso_millis
 from shared.daemon_thread import in_daemon_thread
@@ -28,9 +29,12 @@ class ClientApi:
     may be forty times the answer's size.
     """
 
-    def __init__(self, *, http: ClientHttp, derived_tokens: DerivedTokens | None = None) -> None:
+    def __init__(
+        self, *, http: ClientHttp, derived_tokens: DerivedTokens | None = None, observer: PullObserver | None = None
+    ) -> None:
         """Without `derived_tokens` clients are asked without a token."""
         self._http = http
+        self._observer = observer or PullObserver()
         self._derived_tokens = derived_tokens
         self._one_reads = asyncio.Semaphore(1)
 
@@ -65,6 +69,7 @@ class ClientApi:
         return tokens.for_pulls(target.user_id, target.token_generation, target.client_url) if tokens else None
 
     async def _read(self, body: bytes, read: Callable[[bytes], Page], target: PullTarget) -> Page:
+        self._observer.answered(len(body))
         try:
             if len(body) > _READ_ASIDE_BYTES:
                 page = await in_daemon_thread(partial(read, body), room=self._one_reads)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from random import SystemRandom
@@ -10,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from services.puller.observer import PullObserver
 from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi, RegistryAwayError
 from shared.broker import PublishError
@@ -33,8 +35,9 @@ log = structlog.get_logger()
 class Pulls:
     """The pulls under way, never more than `concurrency`, from the timer and on demand together."""
 
-    def __init__(self, *, puller: Puller, concurrency: int) -> None:
+    def __init__(self, *, puller: Puller, concurrency: int, observer: PullObserver | None = None) -> None:
         self._puller = puller
+        self._observer = observer or PullObserver()
         self._permits = asyncio.Semaphore(concurrency)
         self._beginning = asyncio.Semaphore(_BEGIN_AT_ONCE)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -45,9 +48,15 @@ class Pulls:
         """How many more could begin now."""
         return max(0, self._concurrency - len(self._under_way))
 
+    @property
+    def under_way(self) -> int:
+        """How many there are, those included whose slot is still to come."""
+        return len(self._under_way)
+
     def begin(self, targets: Sequence[PullTarget], asked: Asked = PENDING) -> list[asyncio.Task[None]]:
         """Pull these clients, each when it is due; each task raises what `Puller.pull` raises."""
-        tasks = [asyncio.create_task(self._pull(target, asked)) for target in targets]
+        now = time.monotonic()
+        tasks = [asyncio.create_task(self._pull(target, asked, now + target.due_in_s)) for target in targets]
         self._under_way.update(tasks)
         for task in tasks:
             task.add_done_callback(self._under_way.discard)
@@ -58,12 +67,13 @@ class Pulls:
         while self._under_way:
             await asyncio.wait(self._under_way)
 
-    async def _pull(self, target: PullTarget, asked: Asked) -> None:
+    async def _pull(self, target: PullTarget, asked: Asked, due: float) -> None:
         if target.due_in_s > 0:
             await asyncio.sleep(target.due_in_s)
         async with self._permits:
             async with self._beginning:
                 await asyncio.sleep(0)
+            self._observer.begins(time.monotonic() - due)
             await self._puller.pull(target, asked)
 
 
@@ -73,8 +83,16 @@ class Timer:
     It asks for none while nothing can be handed over: what it took would be lost to the others until the leases end.
     """
 
-    def __init__(self, *, registry: RegistryApi, pulls: Pulls, can_hand_over: Callable[[], Awaitable[bool]]) -> None:
+    def __init__(
+        self,
+        *,
+        registry: RegistryApi,
+        pulls: Pulls,
+        can_hand_over: Callable[[], Awaitable[bool]],
+        observer: PullObserver | None = None,
+    ) -> None:
         self._registry = registry
+        self._observer = observer or PullObserver()
         self._pulls = pulls
         self._can_hand_over = can_hand_over
         self._random = SystemRandom()
@@ -109,12 +127,22 @@ class Timer:
         if limit < _SMALLEST_CLAIM:
             await asyncio.sleep(_ROOM_EVERY_S)  # room comes as pulls end
             return True
-        targets = await self._registry.claim(limit, ahead_s=CLAIM_AHEAD_S)
+        targets = await self._claimed(limit)
         if targets:
             log.info("claimed", pulls=len(targets))
         for target, task in zip(targets, self._pulls.begin(targets), strict=True):
             task.add_done_callback(partial(_log_untold, target))
         return len(targets) == limit
+
+    async def _claimed(self, limit: int) -> Sequence[PullTarget]:
+        began = time.monotonic()
+        try:
+            targets = await self._registry.claim(limit, ahead_s=CLAIM_AHEAD_S)
+        except RegistryAwayError:
+            self._observer.claimed(None, time.monotonic() - began)
+            raise
+        self._observer.claimed(len(targets), time.monotonic() - began)
+        return targets
 
 
 def _log_untold(target: PullTarget, task: asyncio.Task[None]) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from services.puller.observer import PullObserver
 from shared.broker import Publisher
 from shared.coalescer import Coalescer, Limits
 from shared.log_context import bind, new_id
@@ -23,8 +24,9 @@ log = structlog.get_logger()
 class BatchPublisher:
     """`add` returns when RabbitMQ keeps the pull's captures."""
 
-    def __init__(self, *, publisher: Publisher) -> None:
+    def __init__(self, *, publisher: Publisher, observer: PullObserver | None = None) -> None:
         self._publisher = publisher
+        self._observer = observer or PullObserver()
         self._pulls = Coalescer(publish=self._publish, limits=_LIMITS)
 
     async def add(self, pull: Pull) -> None:
@@ -38,6 +40,7 @@ class BatchPublisher:
     async def _publish(self, pulls: Sequence[Pull]) -> None:
         bind(batch_id=new_id())
         await self._publisher.publish(CaptureBatch(pulls=tuple(pulls)), routing_key=CAPTURE_BATCHES.routing())
+        self._observer.batched(len(pulls), sum(len(pull.captures) for pull in pulls))
         log.info("batch_published", pulls=len(pulls), captures=sum(len(pull.captures) for pull in pulls))
         for pull in pulls:
             log.debug("pull_published", user_id=pull.user_id, pull_id=pull.pull_id, captures=len(pull.captures))

@@ -11,6 +11,7 @@ from typing import Final
 import structlog
 
 from services.puller.client_api import ClientApi
+from services.puller.observer import PullObserver
 from services.puller.publisher import BatchPublisher
 from services.puller.reading import Page
 from shared import tracing
@@ -38,10 +39,18 @@ PENDING: Final = Asked()
 class Puller:
     """Every pull ends in one settlement: here when there was nothing or it failed, else by ingest."""
 
-    def __init__(self, *, client_api: ClientApi, batches: BatchPublisher, settlements: Settlements) -> None:
+    def __init__(
+        self,
+        *,
+        client_api: ClientApi,
+        batches: BatchPublisher,
+        settlements: Settlements,
+        observer: PullObserver | None = None,
+    ) -> None:
         self._client_api = client_api
         self._batches = batches
         self._settlements = settlements
+        self._observer = observer or PullObserver()
 
     async def pull(self, target: PullTarget, asked: Asked = PENDING) -> None:
         """Pull one client; its failures are part of the outcome.
@@ -73,6 +82,7 @@ class Puller:
         if page.captures or page.unreadable or page.complete:  # what a client lost is known from an empty page
             await self._hand_over(target, page, duration_s)
             return
+        self._observer.had_nothing(duration_s)
         log.debug("nothing_pending")
         await self._settlements.add(
             PullOutcome(
@@ -105,8 +115,11 @@ class Puller:
         except PublishError as error:
             _log_failure(target, Reason.PUBLISH, error)
             await self._failed(target, Reason.PUBLISH, str(error), duration_s)
+        else:
+            self._observer.handed_over(len(page.captures), duration_s)
 
     async def _failed(self, target: PullTarget, reason: Reason, error: str, duration_s: float) -> None:
+        self._observer.failed(reason, duration_s)
         tracing.failed(reason, error)
         await self._settlements.add(
             PullOutcome(

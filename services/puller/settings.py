@@ -31,7 +31,7 @@ class PullerSettings(ServiceSettings):
     """The registry."""
     puller_host: str = "127.0.0.1"
     puller_port: Port = 8001
-    """For health only."""
+    """For health and metrics only."""
     service_tokens: Tokens = ()
     """The first of them is shown to the registry; empty for none."""
     pull_token_keys: TokenKeys = ()

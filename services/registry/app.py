@@ -11,7 +11,6 @@ from pathlib import Path
 
 import asyncpg
 from fastapi import APIRouter, Depends, FastAPI
-from starlette.middleware.cors import CORSMiddleware
 
 from services.registry.access import Access, require_guard
 from services.registry.api.answers import NoMarkup
@@ -19,7 +18,7 @@ from services.registry.api.docs_page import serve_docs
 from services.registry.api.openapi import describe
 from services.registry.api.permissions import Guard, operation_id
 from services.registry.api.problems import answer, install_error_handlers
-from services.registry.api.rate_limits import Limits, RateLimits
+from services.registry.api.rate_limits import REGISTRATION_PATH, SYNC_PATHS, Limits, RateLimits
 from services.registry.api.request_ids import HEADER as REQUEST_ID
 from services.registry.api.request_ids import RequestIds
 from services.registry.captures import Captures
@@ -27,9 +26,14 @@ from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
 from services.registry.dead_letters.letters import DeadLetters
+from services.registry.diagnosis.broker import BrokerDiagnosis
+from services.registry.diagnosis.database import DatabaseDiagnosis
+from services.registry.diagnosis.diagnosis import Diagnosis
+from services.registry.diagnosis.report import SettingsReport
 from services.registry.dispatcher import Dispatcher
 from services.registry.errors import ForeignHostError, ForeignPageError
 from services.registry.leases import Leases, LeaseTimes
+from services.registry.metrics import RegistryGauges, SettlementMetrics
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
 from services.registry.pulls import Pulls
@@ -39,6 +43,7 @@ from services.registry.routes.captures import CaptureRoutes
 from services.registry.routes.claims import ClaimRoutes
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.dead_letters import DeadLetterRoutes
+from services.registry.routes.diagnosis import DiagnosisRoutes
 from services.registry.routes.pulls import PullRoutes
 from services.registry.routes.quarantine import QuarantineRoutes
 from services.registry.routes.ranking import RankingRoutes
@@ -46,7 +51,7 @@ from services.registry.routes.runs import RunRoutes
 from services.registry.routes.scheduler import SchedulerRoutes
 from services.registry.routes.status import StatusRoutes
 from services.registry.routes.sync import SyncRoutes
-from services.registry.routes.system import VERSION, SystemRoutes
+from services.registry.routes.system import SystemRoutes
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.settings import RegistrySettings
@@ -56,7 +61,12 @@ from shared import tracing
 from shared.broker import Publisher, ServiceBroker, make_broker
 from shared.consuming import BrokerConnection
 from shared.database import answers, make_pool
+from shared.database_metrics import watch_database
 from shared.health import Health
+from shared.http_metrics import Cors, CountRequests, RequestMetrics
+from shared.message_metrics import MessageMetrics
+from shared.messages import PullRequested, ReplayQuarantined
+from shared.metrics import Metrics
 from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.patience import patiently
@@ -64,6 +74,7 @@ from shared.same_origin import SameOrigin
 from shared.sql import load_queries
 from shared.tasks import running
 from shared.topology import PULL_SETTLED, WORK_QUEUES
+from shared.version import VERSION
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "registry"
@@ -85,6 +96,7 @@ class _Servers:
     broker: ServiceBroker
     connection: BrokerConnection
     http: ClientHttp
+    metrics: Metrics
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +117,10 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     servers = _servers(settings)
     work = _work(settings, servers)
     pulls = Pulls(pool=servers.pool, queries=servers.queries)
-    SettledPulls(leases=work.leases, pulls=pulls, dispatcher=work.dispatcher).subscribe(servers.broker)
+    observer = SettlementMetrics(servers.metrics)
+    SettledPulls(leases=work.leases, pulls=pulls, dispatcher=work.dispatcher, observer=observer).subscribe(
+        servers.broker
+    )
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -141,6 +156,9 @@ def build_app(settings: RegistrySettings) -> FastAPI:
         app.include_router(router, dependencies=[Depends(guard.check), Depends(limits.count_guarded)])
     serve_docs(app)
     _stand_before(app, settings, limits)
+    app.add_middleware(
+        CountRequests, requests=RequestMetrics(servers.metrics), literal_paths=(REGISTRATION_PATH, *SYNC_PATHS)
+    )
     return describe(app)
 
 
@@ -166,7 +184,7 @@ def _stand_before(app: FastAPI, settings: RegistrySettings, limits: Limits) -> N
     )
     if settings.registry_cors_origins:
         app.add_middleware(
-            CORSMiddleware,
+            Cors,
             allow_origins=settings.registry_cors_origins,
             allow_methods=("GET", "POST", "PATCH", "DELETE"),
             allow_headers=("authorization", "content-type", "if-none-match", "last-event-id", REQUEST_ID),
@@ -177,8 +195,11 @@ def _stand_before(app: FastAPI, settings: RegistrySettings, limits: Limits) -> N
 
 
 def _servers(settings: RegistrySettings) -> _Servers:
-    ca_file = settings.tls_ca_file
-    broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file)
+    ca_file, metrics = settings.tls_ca_file, Metrics(service="registry")
+    messages = MessageMetrics(metrics, published=(PullRequested, ReplayQuarantined), consumed=(PULL_SETTLED,))
+    broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file, observer=messages)
+    connection = BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare)
+    messages.watch(metrics, holding=broker.holding, ready=connection.ready)
     return _Servers(
         pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE, ca_file=ca_file),
         captures_pool=make_pool(
@@ -186,13 +207,14 @@ def _servers(settings: RegistrySettings) -> _Servers:
         ),
         queries=load_queries("services.registry"),
         broker=broker,
-        connection=BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare),
+        connection=connection,
         http=ClientHttp(
             policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
             timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
             body_limit_bytes=_HEALTH_BYTES,
             ca_file=settings.pull_sync_ca_file,
         ),
+        metrics=metrics,
     )
 
 
@@ -260,7 +282,25 @@ def _routers(
     yield CaptureRoutes(facts=facts, access=access).router()
     yield QuarantineRoutes(quarantine=quarantine).router()
     yield DeadLetterRoutes(dead_letters=dead_letters).router()
-    yield SystemRoutes(statistics=statistics, captures=captures, health=health).router()
+    gauges = RegistryGauges(statistics=statistics, schedule=schedule, runs=runs, captures=captures)
+    watch_database(servers.metrics, pool, servers.captures_pool, read=gauges.read)
+    yield DiagnosisRoutes(diagnosis=_diagnosis(settings, servers)).router()
+    yield SystemRoutes(statistics=statistics, captures=captures, health=health, metrics=servers.metrics).router()
+
+
+def _diagnosis(settings: RegistrySettings, servers: _Servers) -> Diagnosis:
+    return Diagnosis(
+        version=VERSION,
+        settings=SettingsReport(
+            is_anonymous=not settings.operator_tokens,
+            timeout_s=settings.pull_sync_timeout,
+            lease_s=settings.pull_sync_lease,
+        ),
+        database=DatabaseDiagnosis(
+            pool=servers.pool, captures_pool=servers.captures_pool, queries=servers.queries, migrations=MIGRATIONS
+        ),
+        broker=BrokerDiagnosis(url=settings.rabbitmq_url, ca_file=settings.tls_ca_file),
+    )
 
 
 def _lease_times(settings: RegistrySettings) -> LeaseTimes:

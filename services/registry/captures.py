@@ -13,6 +13,13 @@ from services.registry.errors import RegistryError
 from shared.database import fetch_one
 from shared.untrusted_text import visible
 
+SCHEMA_MISSING: Final = (
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
+    asyncpg.InvalidSchemaNameError,
+)
+"""Ingest has not started yet, or is still to be upgraded."""
+
 Place = tuple[int, str]
 """Where a page of the holders begins: behind the user with so many holdings and that id."""
 FIRST_PLACE: Final[Place] = (2**31 - 1, "")

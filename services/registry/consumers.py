@@ -21,13 +21,23 @@ _MESSAGES_AT_ONCE: Final = 8
 log = structlog.get_logger()
 
 
+class SettlementObserver:
+    """Is told of settled pulls, and does nothing by itself: metrics do. It must not raise."""
+
+    def settled(self, outcomes: Sequence[PullOutcome]) -> None:
+        """These ended; a message that comes again is told again."""
+
+
 class SettledPulls:
     """Ends the leases, and has the next page of a client asked for at once."""
 
-    def __init__(self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, *, leases: Leases, pulls: Pulls, dispatcher: Dispatcher, observer: SettlementObserver | None = None
+    ) -> None:
         self._leases = leases
         self._pulls = pulls
         self._dispatcher = dispatcher
+        self._observer = observer or SettlementObserver()
 
     def subscribe(self, broker: RabbitBroker) -> None:
         """Consume from the registry's queue."""
@@ -46,6 +56,7 @@ class SettledPulls:
         if demanded:
             self._dispatcher.wake()
         await self._pulls.acknowledged(message.acknowledged)
+        self._observer.settled(message.outcomes)
         _log_settled(message.outcomes)
 
 

@@ -107,6 +107,11 @@ class Runs:
             raise UnknownRunError(message)
         return row
 
+    async def unfinished(self) -> int:
+        """How many runs wait for clients. The cost is of each such run, and not of each client."""
+        number: int = await self._pool.fetchval(self._queries["unfinished_runs"])
+        return number
+
     async def page(self, *, before: UUID | None, limit: int) -> list[Run]:
         """Runs that started before that one, the latest first."""
         return [Run.model_validate(dict(row)) for row in await self._pool.fetch(self._queries["runs"], before, limit)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -280,6 +280,56 @@ async def test_the_machine_is_out_of_reach(service: str, made: Database) -> None
     async with connected(made.admin_url) as admin:
         pid = admin.get_server_pid()
         await assert_denied(url_of(made, service), f"SELECT pg_terminate_backend({pid})")
+
+
+async def test_who_monitors_sees_statistics_and_no_row(made: Database) -> None:
+    """Sizes, connections of everybody, settings and the log's files; no table or view of a service."""
+    async with connected(made.monitoring_url) as connection, connected(made.registry_url) as other:
+        for statement in (
+            "SELECT pg_database_size(current_database())",
+            "SELECT count(*) FROM pg_ls_waldir()",
+            "SELECT setting FROM pg_settings WHERE name = 'data_directory'",
+            "SELECT count(*) FROM pg_stat_archiver, pg_stat_database HAVING count(*) > 0",
+        ):
+            assert await connection.fetchval(statement)
+        await other.execute("SELECT 'of the registry'")
+        query = "SELECT query FROM pg_stat_activity WHERE pid = $1"
+        assert await connection.fetchval(query, other.get_server_pid()) == "SELECT 'of the registry'"
+    for schema in ("registry", "captures"):
+        names = await relations(made, schema)
+        await assert_denied(made.monitoring_url, *(f"TABLE {schema}.{name}" for name in names))
+
+
+async def test_who_monitors_changes_nothing(made: Database) -> None:
+    """Neither data nor the server, by which this role would be more than a reader."""
+    await assert_denied(
+        made.monitoring_url,
+        *writes("captures.events", "user_id"),
+        *writes("registry.clients", "user_id"),
+        "CREATE TEMPORARY TABLE mine ()",
+        "CREATE TABLE public.mine ()",
+        "CREATE SCHEMA mine",
+        f"SET ROLE {REGISTRY_ROLE}",
+        "SET ROLE postgres",
+        "GRANT pg_write_all_data TO CURRENT_USER",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SELECT pg_read_file('PG_VERSION')",
+        "ALTER SYSTEM SET archive_command = 'true'",
+        "SELECT pg_reload_conf()",
+        "SELECT rolpassword FROM pg_authid",
+        "SELECT pg_switch_wal()",
+    )
+    async with connected(made.registry_url) as served:
+        await assert_denied(made.monitoring_url, f"SELECT pg_terminate_backend({served.get_server_pid()})")
+
+
+async def test_who_monitors_does_not_use_up_the_connections(made: Database) -> None:
+    """A few at once, and then no more."""
+    async with AsyncExitStack() as held:
+        for _ in range(5):
+            await held.enter_async_context(connected(made.monitoring_url))
+        with pytest.raises(asyncpg.TooManyConnectionsError, match="pullsync_monitoring"):
+            await asyncpg.connect(made.monitoring_url)
 
 
 async def test_a_stranger_can_not_even_connect(made: Database) -> None:

@@ -114,6 +114,7 @@ STATEMENTS: Final = MappingProxyType(
         "the reasons of pulls": Statement("pull_failures", ("'5 min'",)),
         "a page of runs": Statement("runs", ("NULL", "50")),
         "a later page of runs": Statement("runs", (f"'{EARLIER}'", "50")),
+        "the number of runs that wait": Statement("unfinished_runs"),
         "a run": Statement("run", (f"'{RUN}'",)),
         "a page of a run's clients": Statement("run_clients", (f"'{RUN}'", LATE_USER, "100")),
         "a page of a run's waiting": Statement("run_clients_waiting", (f"'{RUN}'", LATE_USER, "100")),

@@ -12,6 +12,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
+from cli.settings import CliSettings
 from dev.definitions import DEFINITIONS, users
 from dev.servers.postgres import TUNED
 from shared.secret_files import VARIABLE
@@ -20,6 +21,8 @@ from shared.settings import ServiceSettings
 ROOT: Final = Path(__file__).resolve().parents[2]
 OURS: Final = ("registry", "puller", "ingest", "client")
 THEIRS: Final = ("postgres", "rabbitmq")
+MONITORS: Final = {"prometheus": "65534:65534", "grafana": "472:0", "postgres-exporter": "65534:65534"}
+"""With the profile `monitoring` only, and as whom each runs."""
 
 Service = dict[str, Any]
 
@@ -37,7 +40,7 @@ def compose_text() -> str:
 def services(compose_text: str) -> dict[str, Service]:
     """Its services by name, anchors resolved, variables not."""
     found = yaml.safe_load(compose_text)["services"]
-    assert set(found) == {*OURS, *THEIRS}
+    assert set(found) == {*OURS, *THEIRS, *MONITORS}
     return dict(found)
 
 
@@ -94,6 +97,8 @@ def test_ports_are_published_to_this_machine_only(services: dict[str, Service]) 
         "registry": ["127.0.0.1:${REGISTRY_PORT:-8000}:8000"],
         "client": ["127.0.0.1:${CLIENT_PORT:-3001}:3001"],
         "rabbitmq": ["127.0.0.1:${RABBITMQ_MANAGEMENT_PORT:-15672}:15672"],
+        "prometheus": ["127.0.0.1:${PROMETHEUS_PORT:-9090}:9090"],
+        "grafana": ["127.0.0.1:${GRAFANA_PORT:-3000}:3000"],
     }
     assert all("network_mode" not in service for service in services.values())
 
@@ -104,7 +109,7 @@ def test_workers_can_be_scaled(services: dict[str, Service], name: str) -> None:
     assert not {"ports", "container_name", "hostname"} & set(services[name])
 
 
-@pytest.mark.parametrize("name", [*OURS, *THEIRS])
+@pytest.mark.parametrize("name", [*OURS, *THEIRS, *MONITORS])
 def test_each_service_is_watched_and_restarted(services: dict[str, Service], name: str) -> None:
     """Health check, restart policy, and time to stop."""
     service = services[name]
@@ -126,13 +131,15 @@ def test_dependencies_exist_and_are_waited_for(services: dict[str, Service]) -> 
 
 
 def test_named_volumes_exist_and_keep_what_must_stay(compose_text: str, services: dict[str, Service]) -> None:
-    """The data of PostgreSQL (at its image's new place), RabbitMQ and the client outlive the containers."""
+    """All data, those of PostgreSQL at its image's new place, outlive the containers."""
     mounts = [mount for service in services.values() for mount in service.get("volumes", [])]
     named = {mount.split(":")[0]: mount.split(":")[1] for mount in mounts if not mount.startswith(".")}
     assert named == {
         "client-data": "/data",
         "postgres-data": "/var/lib/postgresql",
         "rabbitmq-data": "/var/lib/rabbitmq",
+        "prometheus-data": "/prometheus",
+        "grafana-data": "/var/lib/grafana",
     }
     assert set(yaml.safe_load(compose_text)["volumes"]) == set(named)
     assert services["rabbitmq"]["hostname"] == "rabbitmq"  # the node's data is found by it
@@ -210,7 +217,7 @@ def test_each_service_is_the_one_image(services: dict[str, Service], name: str) 
     assert service["command"] == ["python", "-m", f"services.{name}"]
 
 
-@pytest.mark.parametrize("name", [*OURS, *THEIRS])
+@pytest.mark.parametrize("name", [*OURS, *THEIRS, *MONITORS])
 def test_no_container_has_more_rights_than_it_needs(services: dict[str, Service], name: str) -> None:
     """No capabilities, no way to more of them, no writable file system, and nobody is root."""
     service = services[name]
@@ -219,7 +226,8 @@ def test_no_container_has_more_rights_than_it_needs(services: dict[str, Service]
     assert service["security_opt"] == ["no-new-privileges:true"]
     assert not {"privileged", "cap_add", "pid", "ipc"} & set(service)
     # Our own image says so itself, see below.
-    assert service.get("user") == (None if name in OURS else name)
+    assert service.get("user") == (None if name in OURS else MONITORS.get(name, name))
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
 
 
 def test_each_service_has_a_role_of_its_own(services: dict[str, Service]) -> None:
@@ -266,10 +274,12 @@ def test_rabbitmq_reads_the_definitions_that_its_start_writes(services: dict[str
 
 
 def test_the_example_names_every_variable_and_no_other(compose_text: str, example: dict[str, str | None]) -> None:
-    """Those of the services, those of docker compose, and which files these read."""
+    """Those of the services and of `pullsync`, those of docker compose, and which files these read."""
     over = (ROOT / "docker-compose.tls.yml").read_text(encoding="utf-8")
-    known = {match["name"] for match in _INTERPOLATION.finditer(compose_text + over)} | {"COMPOSE_FILE", VARIABLE}
-    assert set(example) == known.union(*(variables_of(name) for name in OURS))
+    composes_own = {"COMPOSE_FILE", "COMPOSE_PROFILES"}
+    known = {match["name"] for match in _INTERPOLATION.finditer(compose_text + over)} | composes_own | {VARIABLE}
+    of_the_cli = {name.upper() for name in CliSettings.model_fields}
+    assert set(example) == known.union(of_the_cli, *(variables_of(name) for name in OURS))
     for match in _INTERPOLATION.finditer(over):
         assert example[match["name"]] in (None, match["default"])
 
@@ -322,7 +332,7 @@ def test_the_build_context_has_what_the_dockerfile_copies() -> None:
     """And nothing is copied that it leaves out."""
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     copied = [line.split()[1] for line in lines if line.startswith("COPY ") and "--from" not in line]
-    assert copied == ["requirements.txt", "shared", "services"]
+    assert copied == ["requirements.txt", "shared", "services", "cli"]
     assert [path for path in copied if ignored(path) or not (ROOT / path).exists()] == []
 
 

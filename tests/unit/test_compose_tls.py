@@ -14,7 +14,7 @@ import yaml
 from dev.certificates import names_of
 from dev.first_secrets import OWNERS, SecretFolder
 from dev.servers import postgres, rabbitmq_config
-from tests.unit.test_compose import OURS, ROOT, Service, substituted, variables_of
+from tests.unit.test_compose import MONITORS, OURS, ROOT, Service, substituted, variables_of
 
 INTERPOLATION: Final = re.compile(r"\$\{(?P<name>\w+):-(?P<default>[^}]+)\}")
 SERVERS: Final = ("postgres", "rabbitmq", "front")
@@ -43,7 +43,7 @@ def text() -> str:
 def over(text: str) -> dict[str, Service]:
     """What it says of each service."""
     found = yaml.load(text, Loader)["services"]  # noqa: S506 - a safe loader, with one tag more
-    assert set(found) == {*OURS, *SERVERS}
+    assert set(found) == {*OURS, *SERVERS, *MONITORS}
     return dict(found)
 
 
@@ -73,7 +73,7 @@ def mounts(service: Service) -> list[Any]:
     return list(service.get("volumes", []))
 
 
-@pytest.mark.parametrize("name", [*OURS, *SERVERS])
+@pytest.mark.parametrize("name", [*OURS, *SERVERS, *MONITORS])
 def test_each_service_sees_its_own_secrets_and_no_others(over: dict[str, Service], secrets: Path, name: str) -> None:
     """Read-only, from a folder that `make secrets` makes, which Docker must not make instead."""
     (mount,) = [mount for mount in mounts(over[name]) if isinstance(mount, dict)]
@@ -83,11 +83,13 @@ def test_each_service_sees_its_own_secrets_and_no_others(over: dict[str, Service
     assert (secrets / name).is_dir()
 
 
-@pytest.mark.parametrize("name", [*OURS, *SERVERS])
+@pytest.mark.parametrize("name", [*OURS, *SERVERS, *MONITORS])
 def test_each_container_runs_as_the_owner_of_its_secrets(over: dict[str, Service], name: str) -> None:
     """Else it could not read them; as the image has it, when root made them."""
     owner = OWNERS[name]
-    assert over[name]["user"] == f"${{SECRETS_OWNER:-{owner}:{owner}}}"
+    user = MONITORS.get(name, f"{owner}:{owner}")
+    assert over[name]["user"] == f"${{SECRETS_OWNER:-{user}}}"
+    assert user.partition(":")[0] == str(owner)
 
 
 def test_other_mounted_files_exist(over: dict[str, Service]) -> None:
@@ -247,9 +249,9 @@ def test_no_env_file_is_needed(text: str) -> None:
 @pytest.mark.parametrize("file", [True, False])
 def test_the_roles_get_the_passwords_of_the_files(file: bool, tmp_path: Path) -> None:  # noqa: FBT001 - pytest's
     """They win over the environment, which is empty then; without files it is as before."""
-    names = ("REGISTRY_DATABASE_PASSWORD", "INGEST_DATABASE_PASSWORD")
+    names = ("REGISTRY_DATABASE_PASSWORD", "INGEST_DATABASE_PASSWORD", "MONITORING_DATABASE_PASSWORD")
     psql = tmp_path / "psql"
-    psql.write_text(f"#!/bin/sh\ncat >/dev/null\necho ${names[0]} ${names[1]}\n")
+    psql.write_text(f"#!/bin/sh\ncat >/dev/null\necho {' '.join(f'${name}' for name in names)}\n")
     psql.chmod(0o755)
     secrets = tmp_path / "secrets"
     secrets.mkdir()

@@ -79,8 +79,10 @@ def test_tokens_are_long_random_and_safe_in_urls(root: Path) -> None:
     values = [line.partition(":")[2] for line in operators]
     for name in ("registry/REGISTRATION_TOKENS", "registry/SERVICE_TOKENS", "registry/PULL_TOKEN_KEYS"):
         values += (root / name).read_text().split()
-    values += [path.read_text().strip() for path in root.rglob("*_PASSWORD")]
-    assert len(set(values)) == len(values) == 6 + 7
+    shared = root / "postgres-exporter" / "MONITORING_DATABASE_PASSWORD"
+    values += [path.read_text().strip() for path in root.rglob("*_PASSWORD") if path != shared]
+    values += [(root / "client" / "CLIENT_METRICS_TOKENS").read_text().strip()]
+    assert len(set(values)) == len(values) == 6 + 10
     assert [value for value in values if not TOKEN.fullmatch(value)] == []
     assert not set(values) & set(SecretFolder(root / "other").root.glob("*"))
 
@@ -95,7 +97,9 @@ def test_two_sets_have_nothing_in_common(root: Path, tmp_path: Path) -> None:
 def test_each_service_has_what_it_needs_and_no_more(root: Path) -> None:
     """What two have is the same."""
     found = contents(root)
-    by_service = {folder: {name.partition("/")[2] for name in found if name.startswith(folder)} for folder in OWNERS}
+    by_service = {
+        folder: {name.partition("/")[2] for name in found if name.startswith(f"{folder}/")} for folder in OWNERS
+    }
     both = {"ca.crt", "RABBITMQ_URL", "PULL_TOKEN_KEYS"}
     assert by_service["registry"] == {
         *both,
@@ -106,12 +110,46 @@ def test_each_service_has_what_it_needs_and_no_more(root: Path) -> None:
     }
     assert by_service["puller"] == {*both, "SERVICE_TOKENS"}
     assert by_service["ingest"] == {*both, "DATABASE_URL"}
-    assert by_service["client"] == {"ca.crt", "CLIENT_REGISTRATION_TOKEN"}
+    assert by_service["client"] == {"ca.crt", "CLIENT_REGISTRATION_TOKEN", "CLIENT_METRICS_TOKENS"}
     assert by_service["front"] == {"server.crt", "server.key"}
-    for name in ("SERVICE_TOKENS", "PULL_TOKEN_KEYS", "ca.crt"):
+    assert by_service["prometheus"] == {"METRICS_TOKEN", "CLIENT_METRICS_TOKEN"}
+    assert by_service["postgres-exporter"] == {"ca.crt", "MONITORING_DATABASE_PASSWORD"}
+    assert by_service["grafana"] == {"GRAFANA_PASSWORD"}
+    shared = ("SERVICE_TOKENS", "PULL_TOKEN_KEYS", "ca.crt", "MONITORING_DATABASE_PASSWORD")
+    for name in shared:
         assert len({text for path, text in found.items() if path.endswith(f"/{name}")}) == 1
     assert found["client/CLIENT_REGISTRATION_TOKEN"] == found["registry/REGISTRATION_TOKENS"]
+    assert found["prometheus/CLIENT_METRICS_TOKEN"] == found["client/CLIENT_METRICS_TOKENS"]
     assert sum("PRIVATE KEY" in text for text in found.values()) == 4
+
+
+def test_prometheus_may_look_and_no_more(root: Path) -> None:
+    """Its token is that of the registry's operators with the scope `read`, wherever it stands."""
+    operators = root / "registry" / "OPERATOR_TOKENS"
+    tokens = dict(line.split(":") for line in operators.read_text().split())
+    assert (root / "prometheus" / "METRICS_TOKEN").read_text() == f"{tokens['read']}\n"
+    (root / "prometheus" / "METRICS_TOKEN").unlink()
+    operators.write_text(f"admin:{tokens['admin']}\nread:{'x' * 32}\n")
+    assert again(root).problems == []
+    assert (root / "prometheus" / "METRICS_TOKEN").read_text() == f"{'x' * 32}\n"
+
+
+def test_no_token_that_may_look_is_told(root: Path) -> None:
+    """Prometheus gets none that may do more."""
+    (root / "prometheus" / "METRICS_TOKEN").unlink()
+    (root / "registry" / "OPERATOR_TOKENS").write_text(f"admin:{'x' * 32}\n")
+    [problem] = again(root).problems
+    assert "registry/OPERATOR_TOKENS has no line read:<token>, which Prometheus needs: add one" in problem
+    assert not (root / "prometheus" / "METRICS_TOKEN").exists()
+
+
+def test_a_token_that_the_registry_does_not_take_is_told(root: Path) -> None:
+    """One that an operator has replaced, or one that may do more."""
+    admin = (root / "registry" / "OPERATOR_TOKENS").read_text().split()[-1].removeprefix("admin:")
+    (root / "prometheus" / "METRICS_TOKEN").write_text(f"{admin}\n")
+    [problem] = again(root).problems
+    assert "prometheus/METRICS_TOKEN is no token of " in problem
+    assert problem.endswith("remove it, and run `make secrets` again")
 
 
 @pytest.mark.parametrize("settings", [RegistrySettings, PullerSettings, IngestSettings])

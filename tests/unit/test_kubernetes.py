@@ -24,6 +24,7 @@ from shared.outbound_policy import OutboundPolicy
 from shared.settings import ServiceSettings
 from shared.topology import CAPTURE_BATCHES
 from tests.kustomize import Manifest, built, containers, kustomization, loaded
+from tests.unit.exposed_metrics import OURS
 from tests.unit.test_compose import ROOT, settings_of, variables_of
 
 FOLDER: Final = ROOT / "deploy" / "kubernetes"
@@ -446,6 +447,7 @@ def test_pullers_are_scaled_by_how_late_they_are() -> None:
     """While the scheduler runs; and kept as long as they have work. The threshold is below the shortest interval."""
     lag, cpu = named(EXAMPLE, "ScaledObject")["puller"]["spec"]["triggers"]
     assert lag["metadata"]["query"] == "max(pullsync_schedule_lag_seconds) * max(pullsync_scheduler_running)"
+    assert set(re.findall(r"pullsync_\w+", lag["metadata"]["query"])) <= OURS["gauge"]
     assert (lag["type"], lag["metricType"], lag["metadata"]["ignoreNullValues"]) == ("prometheus", "Value", "false")
     assert float(lag["metadata"]["threshold"]) < RegistrySettings().pull_sync_interval
     assert (cpu["type"], cpu["metricType"], cpu["metadata"]["value"]) == ("cpu", "AverageValue", "600m")

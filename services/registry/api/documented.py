@@ -217,6 +217,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
         answers={202: examples.ASKED}, refusals=(UnknownQuarantinedError, ReplayNotTakenError)
     ),
     "system_database_status": Documented(refusals=(DatabaseAwayError, DatabaseRefusesError, CapturesNotReadyError)),
+    "system_diagnosis": Documented(answers={200: examples.DIAGNOSIS}),
     "dead_letters_list_queues": Documented(
         answers={
             200: [

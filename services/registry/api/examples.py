@@ -195,3 +195,37 @@ WHOLE_DEAD_LETTER: Final = {
     "body_is_cut": False,
 }
 REPLAYED: Final = {"message": "The message was replayed.", "queue": "ingest.capture-batches", "replayed": 1}
+DIAGNOSIS: Final = {
+    "version": "0.1.0",
+    "python": "3.13.1",
+    "time": TIME,
+    "settings": {"is_anonymous": False, "timeout_s": 15.0, "lease_s": 120},
+    "database": {
+        "problem": None,
+        "version": "18.1",
+        "version_number": 180001,
+        "is_standby": False,
+        "connections": 12,
+        "max_connections": 200,
+        "clock_offset_s": 0.0,
+        "clock_uncertainty_s": 0.001,
+        "tables": {
+            "revision": "0004",
+            "expected": "0004",
+            "standing": "current",
+            "missing_views": [],
+            "captures_problem": None,
+        },
+    },
+    "broker": {
+        "problem": None,
+        "product": "RabbitMQ",
+        "version": "4.2.1",
+        "takes_messages": True,
+        "queues": [
+            {"queue": "ingest.capture-batches", "kind": "work", "exists": True, "messages": 0, "consumers": 1},
+            {"queue": "ingest.capture-batches.dead", "kind": "dead", "exists": True, "messages": 0, "consumers": 0},
+        ],
+    },
+    "disk": {"free_bytes": 52_000_000_000, "total_bytes": 100_000_000_000},
+}

@@ -76,7 +76,9 @@ NEEDS: Final[Mapping[str, Need]] = {
     "system_live": Need.NOTHING,
     "system_alive": Need.NOTHING,
     "system_ready": Need.NOTHING,
+    "system_metrics": Need.READ,
     "system_database_status": Need.READ,
+    "system_diagnosis": Need.READ,
 }
 """By the operation's id. To have captures deleted by `sync_complete_state` takes ADMIN, which the route asks for."""
 

@@ -27,6 +27,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import get_contextvars
 
 from services.registry.api.request_ids import HEADER as REQUEST_ID
+from services.registry.captures import SCHEMA_MISSING
 from services.registry.errors import (
     BodyTooLargeError,
     BodyTooSlowError,
@@ -53,14 +54,8 @@ BODY_BYTES: Final = 256 * 1024
 """The largest request of ours, a thousand numbers to replay, has 20 KiB."""
 BODY_S: Final = 10.0
 
-_SCHEMA_MISSING: Final = (
-    asyncpg.UndefinedTableError,
-    asyncpg.UndefinedColumnError,
-    asyncpg.InvalidSchemaNameError,
-)
-"""Ingest has not started yet, or is still to be upgraded."""
 _DATABASE: Final[Sequence[tuple[tuple[type[Exception], ...], type[RegistryError]]]] = (
-    (_SCHEMA_MISSING, CapturesNotReadyError),
+    (SCHEMA_MISSING, CapturesNotReadyError),
     ((asyncpg.InvalidAuthorizationSpecificationError,), DatabaseRefusesError),
     (TRANSIENT, DatabaseAwayError),
 )

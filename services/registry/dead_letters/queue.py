@@ -17,17 +17,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from ssl import SSLContext
 from typing import Final, Generic, TypeVar
 
-import aio_pika
 import structlog
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractIncomingMessage
-from aio_pika.exceptions import AMQPError, ChannelInvalidStateError
 from aiormq.exceptions import ChannelLockedResource
 from faststream.rabbit import RabbitQueue
 from yarl import URL
 
+from services.registry.amqp import AWAY, connected
 from services.registry.errors import UnavailableError
 from shared import tls
 from shared.broker_names import process_name
@@ -36,14 +34,12 @@ from shared.topology import EXCHANGE, dead_letter_queue
 
 OLDEST: Final = 100
 """How many of the oldest messages can be seen; those behind them, when these are gone."""
-_CONNECT_S: Final = 5.0
 _ANSWER_S: Final = 10.0
 """How long the broker may take for one answer."""
 _TURN_PAUSE_S: Final = 0.05
 _IDLE_S: Final = 1.0
 _GIVE_BACK_S: Final = 5.0
 _GIVE_BACK_PAUSE_S: Final = 0.01
-_AWAY: Final = (AMQPError, ChannelInvalidStateError, OSError, TimeoutError)
 
 log = structlog.get_logger()
 
@@ -85,7 +81,11 @@ class DeadLetterQueue:
             DeadLettersBusyError: it was not our turn within `patience_s` here, or as long again in other registries.
             BrokerAwayError: the broker is away, or the queue was not declared yet.
         """
-        async with _asked_of_the_broker(), self._own_turn(patience_s), _connected(self._url, self._tls) as connection:
+        async with (
+            _asked_of_the_broker(),
+            self._own_turn(patience_s),
+            connected(self._url, self._tls, close_s=_GIVE_BACK_S) as connection,
+        ):
             yield OpenQueue(connection, await self._locked(connection, patience_s), self)
 
     @asynccontextmanager
@@ -176,7 +176,7 @@ class OpenQueue:
 
     async def _give_back(self, channel: AbstractChannel, taking: _Taking[KeptT]) -> None:
         """Close the channel, and wait until RabbitMQ has noticed: who comes next must see them all."""
-        with suppress(*_AWAY):  # then they come back without us
+        with suppress(*AWAY):  # then they come back without us
             async with asyncio.timeout(_GIVE_BACK_S):
                 others = await self.count()
                 await channel.close()
@@ -230,26 +230,7 @@ async def _ready(channel: AbstractChannel, name: str) -> int:
 async def _asked_of_the_broker() -> AsyncIterator[None]:
     try:
         yield
-    except _AWAY as error:
+    except AWAY as error:
         log.warning("dead_letters_failed", problem=str(error) or type(error).__name__)
         message = "The message broker is not available; try again soon."
         raise BrokerAwayError(message) from error
-
-
-@asynccontextmanager
-async def _connected(url: str, context: SSLContext | None) -> AsyncIterator[AbstractConnection]:
-    """A connection that does not come back by itself, since what was held is lost with it."""
-    connecting = asyncio.create_task(aio_pika.connect(url, ssl_context=context, timeout=_CONNECT_S))
-    try:
-        connection = await asyncio.shield(connecting)
-    except asyncio.CancelledError:
-        # To cancel aiormq in the middle of a handshake leaves tasks behind, so it may finish that.
-        with suppress(*_AWAY):
-            await (await connecting).close()
-        raise
-    try:
-        yield connection
-    finally:
-        with suppress(*_AWAY):
-            async with asyncio.timeout(_GIVE_BACK_S):
-                await connection.close()

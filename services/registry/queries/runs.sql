@@ -40,6 +40,18 @@ WHERE created_at <= CASE
        OR (created_at, run_id) < (SELECT created_at, run_id FROM registry.sync_runs WHERE run_id = $1))
 ORDER BY created_at DESC, run_id DESC LIMIT $2;
 
+-- name: unfinished_runs
+-- Those that wait for a client: from one to the next in the index of what waits, whose entries are not counted.
+WITH RECURSIVE waiting AS (
+    (SELECT run_id FROM registry.sync_run_clients WHERE settled_at IS NULL ORDER BY run_id LIMIT 1)
+    UNION ALL
+    SELECT (
+        SELECT p.run_id FROM registry.sync_run_clients AS p
+        WHERE p.settled_at IS NULL AND p.run_id > w.run_id ORDER BY p.run_id LIMIT 1
+    ) FROM waiting AS w WHERE w.run_id IS NOT NULL
+)
+SELECT count(run_id) FROM waiting;
+
 -- name: run_clients
 -- One page of a run's clients, by user id.
 SELECT * FROM registry.sync_run_clients WHERE run_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3;

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import PlainTextResponse
 from pydantic import ConfigDict
 
 from services.registry.api.models import ApiModel
 from services.registry.captures import Captures
 from services.registry.statistics import Statistics
 from shared.health import Health
-
-VERSION: Final = "0.1.0"
+from shared.metrics import DOCUMENTED, METRICS_PATH, Metrics
+from shared.version import VERSION
 
 _DATABASE_EXAMPLE: Final[dict[str, Any]] = {
     "status": "healthy",
@@ -77,18 +78,20 @@ class DatabaseStatus(ApiModel):
 
 
 class SystemRoutes:
-    """`/`, `/health`, `/api/v1/admin/database-status`."""
+    """`/`, `/health`, `/metrics`, `/api/v1/admin/database-status`."""
 
-    def __init__(self, *, statistics: Statistics, captures: Captures, health: Health) -> None:
+    def __init__(self, *, statistics: Statistics, captures: Captures, health: Health, metrics: Metrics) -> None:
         self._statistics = statistics
         self._captures = captures
         self._health = health
+        self._metrics = metrics
 
     def router(self) -> APIRouter:
         """To be included by the app."""
         router = APIRouter(tags=["system"])
         router.get("/")(self.welcome)
         router.get("/health")(self.live)
+        router.get(METRICS_PATH, response_class=PlainTextResponse, responses=DOCUMENTED)(self.metrics)
         router.get("/api/v1/admin/database-status")(self.database_status)
         not_ready: dict[int | str, dict[str, Any]] = {
             503: {"model": Readiness, "description": "Something is missing: `checks` tells what."}
@@ -105,6 +108,13 @@ class SystemRoutes:
     async def live(self) -> ServiceHealth:
         """Whether the process answers; `/health/ready` tells whether all that it needs does, too."""
         return ServiceHealth()
+
+    async def metrics(self, request: Request) -> Response:
+        """Metrics for Prometheus: in OpenMetrics where the caller takes that, else in the older text format.
+
+        What is read out of the database is absent while that is away.
+        """
+        return await self._metrics.answer(request)
 
     async def database_status(self) -> DatabaseStatus:
         """How much is stored: rows by table."""

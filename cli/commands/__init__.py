@@ -1,0 +1,1 @@
+"""The commands: each asks the registry, and says what it answered."""
