@@ -148,7 +148,19 @@ SUBCOMMANDS: Final = (
     "config",
     "scale",
 )
-OF_DOCKER: Final = ("run", "volume", "build", "push", "stack", "swarm", "stats", "system", "image", "builder", "inspect")
+OF_DOCKER: Final = (
+    "run",
+    "volume",
+    "build",
+    "stack",
+    "swarm",
+    "stats",
+    "system",
+    "image",
+    "builder",
+    "inspect",
+    "push",
+)
 
 
 def check_docker(words: Sequence[str]) -> None:

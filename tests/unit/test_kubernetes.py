@@ -17,12 +17,12 @@ from dev.docs import registry_document
 from dev.first_secrets import SecretFolder
 from services.registry.access import require_guard
 from services.registry.api.openapi import operations
-from services.registry.routes.system import VERSION
 from services.registry.settings import RegistrySettings
 from shared.health import Health
 from shared.outbound_policy import OutboundPolicy
 from shared.settings import ServiceSettings
 from shared.topology import CAPTURE_BATCHES
+from shared.version import VERSION
 from tests.kustomize import Manifest, built, containers, kustomization, loaded
 from tests.unit.exposed_metrics import OURS
 from tests.unit.test_compose import ROOT, settings_of, variables_of
