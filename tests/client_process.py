@@ -64,8 +64,9 @@ class Process:
 
     @property
     def events(self) -> list[str]:
-        """The names of what it logged."""
-        return [json.loads(line)["event"] for line in self.output.splitlines() if line.startswith("{")]
+        """The names of what it logged, but for the captures that it was given."""
+        found = [json.loads(line)["event"] for line in self.output.splitlines() if line.startswith("{")]
+        return [event for event in found if event != "capture_added"]
 
     async def answers(self) -> bool:
         """Whether its health endpoint answers."""

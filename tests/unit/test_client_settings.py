@@ -52,6 +52,11 @@ def test_nothing_has_to_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
         "client_metrics_tokens": (),
         "backend_url": "http://localhost:8000",
         "log_level": "info",
+        "log_format": "auto",
+        "otel_exporter_otlp_endpoint": None,
+        "otel_exporter_otlp_headers": "",
+        "otel_traces_sampler": "parentbased_always_on",
+        "otel_traces_sampler_arg": 1.0,
         "tls_ca_file": None,
     }
     assert settings.public_url == "http://localhost:3001"
@@ -75,6 +80,11 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "CLIENT_METRICS_TOKENS": "one-of-the-metrics, another-of-metrics",
         "BACKEND_URL": "https://api.example.org/",
         "LOG_LEVEL": "DEBUG",
+        "LOG_FORMAT": "json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector.example:4318/",
+        "OTEL_EXPORTER_OTLP_HEADERS": "authorization=Bearer%20x",
+        "OTEL_TRACES_SAMPLER": "traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": "0.1",
         "TLS_CA_FILE": str(tmp_path / "ca.crt"),
     }
     (tmp_path / "ca.crt").write_text(Authority.new("a CA").certificate_pem)
@@ -96,6 +106,11 @@ def test_everything_can_be_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) 
         "client_metrics_tokens": ("one-of-the-metrics", "another-of-metrics"),
         "backend_url": "https://api.example.org",
         "log_level": "debug",
+        "log_format": "json",
+        "otel_exporter_otlp_endpoint": "http://collector.example:4318",
+        "otel_exporter_otlp_headers": "authorization=Bearer%20x",
+        "otel_traces_sampler": "traceidratio",
+        "otel_traces_sampler_arg": 0.1,
         "tls_ca_file": tmp_path / "ca.crt",
     }
     assert settings.public_url == "https://example.org/ash"

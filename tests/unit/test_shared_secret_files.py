@@ -55,7 +55,7 @@ def test_every_setting_can_be_a_file(settings: type[ServiceSettings], secrets: P
     defaults = settings()
     for name in settings.model_fields:
         value = getattr(defaults, name)
-        if value is not None and value != ():
+        if value not in (None, (), ""):
             (secrets / name.upper()).write_text(f"{as_text(value)}\n")
     assert load_settings(settings) == defaults
     (secrets / "LOG_LEVEL").write_text("debug")
