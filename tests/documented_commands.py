@@ -39,9 +39,24 @@ def documented_commands() -> list[Command]:
 def _commands(path: Path) -> Iterator[Command]:
     for block in _BLOCK.findall(path.read_text(encoding="utf-8")):
         for line in block.replace("\\\n", " ").splitlines():
-            for part in re.split(r" && | \|\| ", line):
-                words = shlex.split(part, comments=True)
+            for words in _parts(line):
                 while words and _ASSIGNMENT.match(words[0]):
                     words.pop(0)
                 if words:
-                    yield Command(place=str(path.relative_to(ROOT)), text=part.strip(), words=tuple(words))
+                    yield Command(place=str(path.relative_to(ROOT)), text=line.strip(), words=tuple(words))
+
+
+def _parts(line: str) -> Iterator[list[str]]:
+    """The commands of a line that has several, without where their output goes."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
+    lexer.whitespace_split, lexer.commenters = True, "#"
+    words: list[str] = []
+    for word in lexer:
+        if word in {"&&", "||", "|", ";"}:
+            yield words
+            words = []
+        elif word == ">":
+            next(lexer)
+        else:
+            words.append(word)
+    yield words

@@ -132,7 +132,7 @@ def check_make(words: Sequence[str]) -> None:
         assert name in (read if is_variable else make_targets()), word
 
 
-TAKES_VALUE: Final = ("-f", "--file", "--scale", "--since", "--profile", "--tail", "--env-file")
+TAKES_VALUE: Final = ("-f", "--file", "--scale", "--since", "--profile", "--tail", "--entrypoint", "--env-file")
 SUBCOMMANDS: Final = (
     "up",
     "down",
@@ -233,6 +233,9 @@ CHECKS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
     "git": check_nothing,
     "cd": check_nothing,
     "export": check_nothing,
+    "grep": check_nothing,
+    "mkdir": check_nothing,
+    "sudo": check_nothing,
     "echo": check_nothing,
     "date": check_nothing,
     "timedatectl": check_nothing,
