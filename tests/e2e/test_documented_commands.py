@@ -39,12 +39,12 @@ def by_document(*programs: str) -> dict[str, list[Command]]:
     """The commands of these programs, by where they stand."""
     found: dict[str, list[Command]] = {}
     for command in COMMANDS:
-        if command.program in programs and not needs_docker(command):
+        if command.program in programs and not asks_elsewhere(command):
             found.setdefault(command.place, []).append(command)
     return found
 
 
-def needs_docker(command: Command) -> bool:
+def asks_elsewhere(command: Command) -> bool:
     """Whether it asks what only docker compose has: the front, or Prometheus."""
     return "localhost:8443" in command.text or "localhost:9090" in command.text
 
@@ -241,7 +241,7 @@ CHECKS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
     "timedatectl": check_nothing,
     "df": check_nothing,
 }
-OTHERS: Final = [command for command in COMMANDS if command.program not in RUN or needs_docker(command)]
+OTHERS: Final = [command for command in COMMANDS if command.program not in RUN or asks_elsewhere(command)]
 
 
 @pytest.mark.parametrize("command", OTHERS, ids=[f"{each.place}: {each.text[:60]}" for each in OTHERS])
