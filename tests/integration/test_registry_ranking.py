@@ -336,7 +336,10 @@ async def test_a_login_that_is_refused_is_told_with_what_to_do(database: Databas
     )
     app = build_app(settings)
     transport = httpx.ASGITransport(app)
-    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=transport, base_url="http://r") as http:
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://localhost") as http,
+    ):
         answer = await http.get(RANKING)
     assert (answer.status_code, answer.json()["type"]) == (503, "urn:pullsync:problem:database-refuses")
     assert "init.sh" in answer.json()["detail"]
