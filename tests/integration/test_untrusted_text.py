@@ -174,7 +174,7 @@ def assert_no_markup(answer: httpx.Response) -> None:
 
 
 async def everything_read(app: FastAPI, http: httpx.AsyncClient, run_id: str) -> dict[str, httpx.Response]:
-    """The answer of each operation that only reads, by its path; but for events of a run and metrics, which hold numbers."""
+    """The answer of each operation that only reads, by its path; events and metrics hold numbers, and are left out."""
     queue = CAPTURE_BATCHES.name
     [letter] = (await http.get(f"/api/v1/admin/dead-letters/{queue}")).json()
     [item] = (await http.get("/api/v1/admin/quarantine")).json()
