@@ -23,7 +23,7 @@ BEGIN
         END IF;
         EXECUTE format('REVOKE ALL ON DATABASE %I FROM %I', current_database(), service.role);
         EXECUTE format('GRANT CONNECT ON DATABASE %I TO %I', current_database(), service.role);
-        -- One service that runs wild leaves room for the others.
+        -- One service that runs wild leaves room for the others: the server takes 200 connections or more (max_connections).
         EXECUTE format('ALTER ROLE %I LOGIN CONNECTION LIMIT %s', service.role, service.connections);
         IF service.schema IS NOT NULL THEN
             EXECUTE format('CREATE SCHEMA IF NOT EXISTS %I AUTHORIZATION %I', service.schema, service.role);
@@ -32,7 +32,9 @@ BEGIN
     -- What ingest stores goes through a temporary table.
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO pullsync_ingest', current_database());
     -- Ingest's migrations grant its views to pullsync_captures_reader, and nobody else has the role.
-    REVOKE pullsync_captures_reader FROM pullsync_registry;
+    IF pg_has_role('pullsync_registry', 'pullsync_captures_reader', 'MEMBER') THEN
+        REVOKE pullsync_captures_reader FROM pullsync_registry;
+    END IF;
     -- Large objects belong to no schema: nobody needs them, and they would fill the disk.
     REVOKE EXECUTE ON FUNCTION pg_catalog.lo_creat(integer), pg_catalog.lo_create(oid),
         pg_catalog.lo_from_bytea(oid, bytea) FROM PUBLIC;
