@@ -53,6 +53,7 @@ def build_app() -> typer.Typer:
     app.command("cancel", rich_help_panel=_PULL)(runs.cancel)
     app.command("pause", rich_help_panel=_PULL)(clients.pause)
     app.command("resume", rich_help_panel=_PULL)(clients.resume)
+    app.command("unregister", rich_help_panel=_PULL)(clients.unregister)
     app.add_typer(scheduler.build(), rich_help_panel=_PULL)
     app.add_typer(quarantine.build(), rich_help_panel=_REPAIR)
     app.add_typer(dead_letters.build(), rich_help_panel=_REPAIR)

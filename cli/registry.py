@@ -92,6 +92,10 @@ class Registry:
         """As `post`."""
         return self._read(self.answer("PATCH", path, body=body))
 
+    def delete(self, path: str) -> Any:
+        """As `post`."""
+        return self._read(self.answer("DELETE", path))
+
     def answer(self, method: str, path: str, *, params: Params | None = None, body: Any = None) -> httpx.Response:
         """The whole answer, which is no refusal. Raises as `get` does."""
         given = {name: value for name, value in (params or {}).items() if value is not None}

@@ -158,6 +158,17 @@ def resume(context: typer.Context, user: User, *, as_json: AsJson = False) -> No
     _change(context, user, paused=False, as_json=as_json, said="is pulled again.")
 
 
+def unregister(context: typer.Context, user: User, *, as_json: AsJson = False) -> None:
+    """Forget a client. One that lives registers again by itself, and is told tokens anew."""
+    session = session_of(context)
+    with session.registry() as registry:
+        found = registry.delete(f"{PULL_SYNC}/unregister-client/{segment(user)}")
+    if as_json:
+        session.output.json(found)
+    else:
+        session.output.say(f"Client {user} is forgotten; what it still holds is pulled when it registers again.")
+
+
 def _change(context: typer.Context, user: str, *, paused: bool, as_json: bool, said: str) -> None:
     session = session_of(context)
     with session.registry() as registry:

@@ -149,6 +149,7 @@ def test_every_command_does_what_it_says(
     check_what_came_of_it(shell, web, database)
     check_quarantine(shell, web, database)
     check_dead_letters(shell, broker)
+    assert shell.says("unregister", "user_2").startswith("Client user_2 is forgotten")
     assert shell.used | {"doctor"} == commands()  # that one is in test_doctor.py
 
 
@@ -351,6 +352,7 @@ def test_a_run_is_followed_across_a_registry_that_dies(stuck: Stack, web: httpx.
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.usefixtures("web")
 def test_a_failed_client_is_a_failure(guarded: Stack, operator: Operator) -> None:
     """Of the run that is followed, and of a client that is pulled by itself; so is one that is not pulled at all."""
     guarded.kill("client-2")
