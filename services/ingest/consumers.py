@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from logging import DEBUG
 from typing import Final
 
 import structlog
@@ -129,8 +130,9 @@ def _log_stored(pulls: Sequence[Pull], counts: Sequence[int]) -> None:
         duplicates=captures - stored,
         quarantined=sum(len(pull.unreadable) for pull in pulls),
     )
-    for pull, new in zip(pulls, counts, strict=True):
-        log.debug("pull_stored", user_id=pull.user_id, pull_id=pull.pull_id, stored=new)
+    if log.is_enabled_for(DEBUG):
+        for pull, new in zip(pulls, counts, strict=True):
+            log.debug("pull_stored", user_id=pull.user_id, pull_id=pull.pull_id, stored=new)
 
 
 def _received(pull: Pull) -> ReceivedPull:

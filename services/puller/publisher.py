@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import DEBUG
 from typing import Final
 
 import structlog
@@ -42,8 +43,9 @@ class BatchPublisher:
         await self._publisher.publish(CaptureBatch(pulls=tuple(pulls)), routing_key=CAPTURE_BATCHES.routing())
         self._observer.batched(len(pulls), sum(len(pull.captures) for pull in pulls))
         log.info("batch_published", pulls=len(pulls), captures=sum(len(pull.captures) for pull in pulls))
-        for pull in pulls:
-            log.debug("pull_published", user_id=pull.user_id, pull_id=pull.pull_id, captures=len(pull.captures))
+        if log.is_enabled_for(DEBUG):
+            for pull in pulls:
+                log.debug("pull_published", user_id=pull.user_id, pull_id=pull.pull_id, captures=len(pull.captures))
 
 
 def _weight(pull: Pull) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from logging import DEBUG
 from typing import Final
 
 import structlog
@@ -63,6 +64,7 @@ class SettledPulls:
 def _log_settled(outcomes: Sequence[PullOutcome]) -> None:
     failed = sum(outcome.outcome is Outcome.FAILED for outcome in outcomes)
     log.info("pulls_settled", pulls=len(outcomes), failed=failed, stored=sum(outcome.stored for outcome in outcomes))
-    for outcome in outcomes:
-        ended = {"outcome": outcome.outcome, "reason": outcome.reason}
-        log.debug("pull_settled", user_id=outcome.user_id, pull_id=outcome.pull_id, **ended)
+    if log.is_enabled_for(DEBUG):
+        for outcome in outcomes:
+            ended = {"outcome": outcome.outcome, "reason": outcome.reason}
+            log.debug("pull_settled", user_id=outcome.user_id, pull_id=outcome.pull_id, **ended)
