@@ -61,9 +61,8 @@ async def test_all_that_is_asked_for_is_told_and_nothing_is_wrong(stack: Stack, 
     stack.start("client-1")
     with watching(stack, tmp_path) as prometheus:
         await true_in_time(lambda: up(prometheus) == {job: len(replicas) for job, replicas in REPLICAS.items()})
-        found = set(asked(prometheus, "label/__name__/values"))
         ours = OURS["gauge"] | OURS["counter"] | {f"{name}_bucket" for name in OURS["histogram"]}
-        assert (ours | OF_EACH_PROCESS) - found == set()
+        await true_in_time(lambda: ours | OF_EACH_PROCESS <= set(asked(prometheus, "label/__name__/values")))
         async with httpx.AsyncClient(trust_env=False) as http:
             pikachu = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture"}
             made = await http.post(f"{stack.url('client-1')}/api/client/add-capture", json=pikachu)
@@ -75,8 +74,8 @@ async def test_all_that_is_asked_for_is_told_and_nothing_is_wrong(stack: Stack, 
             'pullsync_pulls_settled_total{outcome="stored",reason=""}',
         ):
             await true_in_time(partial(is_one, prometheus, metric))
-        raised = {name for name, rule in rules(prometheus).items() if rule["state"] != "inactive"}
-        assert raised == set()
+        # What a busy machine raises for a moment passes; what the rules have wrong stays.
+        await true_in_time(lambda: {rule["state"] for rule in rules(prometheus).values()} == {"inactive"})
 
 
 @pytest.mark.timeout(180)
