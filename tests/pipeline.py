@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import httpx
-import uvicorn
 from fastapi import FastAPI
 
 from dev.broker import Broker
@@ -24,6 +21,7 @@ from services.puller.app import build_app as build_puller
 from services.puller.settings import PullerSettings
 from services.registry.app import build_app as build_registry
 from services.registry.settings import RegistrySettings
+from tests.serving import served
 from tests.waiting import eventually
 
 PIKACHU: Final = {"pokemon_id": 25, "pokemon_name": "pikachu", "action": "capture"}
@@ -66,7 +64,7 @@ async def pipeline(database: Database, broker: Broker, folder: Path, *users: str
             rabbitmq_declare=False,
             pull_sync_interval=5,
         )
-        port = await stack.enter_async_context(_served(lambda _port: build_registry(registry_settings)))
+        port = await stack.enter_async_context(served(lambda _port: build_registry(registry_settings)))
         registry = f"http://127.0.0.1:{port}"
         ingest = build_ingest(
             IngestSettings(database_url=database.ingest_url, rabbitmq_url=broker.urls["ingest"], rabbitmq_declare=False)
@@ -79,7 +77,7 @@ async def pipeline(database: Database, broker: Broker, folder: Path, *users: str
         http = await stack.enter_async_context(httpx.AsyncClient(trust_env=False, timeout=90))
         clients = {}
         for user in users:
-            port = await stack.enter_async_context(_served(partial(_client, folder, registry, user)))
+            port = await stack.enter_async_context(served(partial(_client, folder, registry, user)))
             clients[user] = f"http://127.0.0.1:{port}"
         running = Pipeline(http, registry, clients)
 
@@ -101,20 +99,3 @@ def _client(folder: Path, registry: str, user_id: str, port: int) -> FastAPI:
             backend_url=registry,
         )
     )
-
-
-@asynccontextmanager
-async def _served(build: Callable[[int], FastAPI]) -> AsyncIterator[int]:
-    """The app on a free port of its own, with its lifespan entered once it listens; the port."""
-    async with AsyncExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port: int = listener.getsockname()[1]
-        app = build(port)
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await stack.enter_async_context(app.router.lifespan_context(app))
-        try:
-            yield port
-        finally:
-            server.should_exit = True
-            await serving

@@ -51,9 +51,9 @@ def _examine(
     session: Session, thresholds: Thresholds, user: str | None, client_url: str | None
 ) -> tuple[Facts, list[Finding]]:
     # Late, since they bring the libraries of all services, which no other command needs.
-    from cli.doctor.here import look  # noqa: PLC0415
-    from cli.doctor.looking import Looking  # noqa: PLC0415
-    from cli.doctor.rules import judge  # noqa: PLC0415
+    from cli.doctor.here import look  # noqa: PLC0415 - as above
+    from cli.doctor.looking import Looking  # noqa: PLC0415 - as above
+    from cli.doctor.rules import judge  # noqa: PLC0415 - as above
 
     try:
         settings = session.settings

@@ -11,7 +11,7 @@ import json
 import re
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -22,7 +22,6 @@ import aio_pika
 import asyncpg
 import httpx
 import pytest
-import uvicorn
 from aio_pika.abc import AbstractIncomingMessage
 from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
@@ -33,6 +32,7 @@ from services.client.app import build_app as build_client
 from services.client.settings import ClientSettings
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
+from tests.serving import served
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 PROBLEM = re.compile(r"urn:pullsync:problem:[a-z]+(-[a-z]+)*")
@@ -322,23 +322,6 @@ def reference_client(folder: Path, port: int, registry_port: int) -> FastAPI:
         backend_url=f"http://127.0.0.1:{registry_port}",
     )
     return build_client(settings)
-
-
-@asynccontextmanager
-async def served(build: Callable[[int], FastAPI]) -> AsyncIterator[int]:
-    """The app on a free port of its own, with its lifespan entered once it listens; the port."""
-    async with AsyncExitStack() as stack:
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        port: int = listener.getsockname()[1]
-        app = build(port)
-        server = uvicorn.Server(uvicorn.Config(app, lifespan="off", log_config=None, ws="none"))
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await stack.enter_async_context(app.router.lifespan_context(app))
-        try:
-            yield port
-        finally:
-            server.should_exit = True
-            await serving
 
 
 async def test_registrations_survive_a_restart(registry_settings: RegistrySettings, client_url: str) -> None:
