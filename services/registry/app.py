@@ -46,7 +46,7 @@ from services.registry.routes.dead_letters import DeadLetterRoutes
 from services.registry.routes.diagnosis import DiagnosisRoutes
 from services.registry.routes.pulls import PullRoutes
 from services.registry.routes.quarantine import QuarantineRoutes
-from services.registry.routes.ranking import RankingRoutes
+from services.registry.routes.ranking import ClientRankingRoutes, RankingRoutes
 from services.registry.routes.runs import RunRoutes
 from services.registry.routes.scheduler import SchedulerRoutes
 from services.registry.routes.status import StatusRoutes
@@ -259,6 +259,7 @@ def _routers(
     dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES, ca_file=settings.tls_ca_file)
     health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
     yield PullRoutes(pulls=pulls, clients=clients).router()
+    yield ClientRankingRoutes(captures=captures, clients=clients).router()
     yield ClientRoutes(
         clients=clients,
         nudges=nudges,
