@@ -21,6 +21,7 @@ from services.client.errors import install_error_handlers, refusal
 from services.client.legacy_import import import_once
 from services.client.metrics import ClientMetrics, MetricsAccess, MetricsRoutes
 from services.client.nudge import Nudger, nudge_url
+from services.client.page import serve_capture_app
 from services.client.pull_access import PullAccess
 from services.client.ranking import RankingRoutes, RegistryRanking, ranking_url
 from services.client.registration import Registrar
@@ -116,10 +117,15 @@ def build_app(settings: ClientSettings) -> FastAPI:
         monotonic=time.monotonic,
     )
     app.include_router(RankingRoutes(ranking=ranking).router())
-    access = MetricsAccess(tokens=settings.client_metrics_tokens, pull_access=pull_access)
-    app.include_router(MetricsRoutes(metrics=metrics, access=access).router())
+    app.include_router(_metrics_routes(settings, metrics, pull_access).router())
+    serve_capture_app(app)
     tracing.instrument(app, continues=True)
     return app
+
+
+def _metrics_routes(settings: ClientSettings, metrics: Metrics, pull_access: PullAccess) -> MetricsRoutes:
+    access = MetricsAccess(tokens=settings.client_metrics_tokens, pull_access=pull_access)
+    return MetricsRoutes(metrics=metrics, access=access)
 
 
 def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:

@@ -4,6 +4,8 @@ import { locale } from "./language.js";
 
 const relative = new Intl.RelativeTimeFormat(locale, { numeric: "auto", style: "short" });
 const exact = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "medium" });
+const toTheSecond = new Intl.DateTimeFormat(locale, { timeStyle: "medium" });
+const dayAndTime = new Intl.DateTimeFormat(locale, { dateStyle: "medium", timeStyle: "short" });
 const clock = new Intl.DateTimeFormat(locale, { hour: "2-digit", minute: "2-digit" });
 const whole = new Intl.NumberFormat(locale, { maximumFractionDigits: 0 });
 const short = new Intl.NumberFormat(locale, { notation: "compact", maximumFractionDigits: 1 });
@@ -25,6 +27,12 @@ export const moment = (iso) => exact.format(new Date(iso));
 
 /** Hours and minutes. */
 export const timeOfDay = (iso) => clock.format(new Date(iso));
+
+/** The time to the second for today, date and time for other days. */
+export function when(iso) {
+  const date = new Date(iso);
+  return (date.toDateString() === new Date().toDateString() ? toTheSecond : dayAndTime).format(date);
+}
 
 /** `2 min. ago`, `in 5 sec.`; `now` is in milliseconds since 1970. */
 export function ago(iso, now = Date.now()) {

@@ -1,0 +1,17 @@
+/** Has the browser keep the page, to start without the client, and what is captured in it. Both where it can. */
+
+/** Not without a secure context: at plain http, only `localhost` is one. */
+export function keepPage() {
+  if (!navigator.serviceWorker) return;
+  const url = "/service-worker.js";
+  const policy = globalThis.trustedTypes?.createPolicy("service-worker", { createScriptURL: () => url });
+  const trusted = policy ? policy.createScriptURL("") : url;
+  navigator.serviceWorker.register(trusted, { updateViaCache: "none" }).catch(() => {
+    // The client is away, or the browser wants none: the page works, and the next visit tries again.
+  });
+}
+
+/** Ask that captures are not cleared when the device runs out of space; some browsers ask their user. */
+export async function keepCaptures() {
+  if ((await navigator.storage?.persisted?.()) === false) await navigator.storage.persist();
+}

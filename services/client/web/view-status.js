@@ -1,0 +1,47 @@
+/** How it stands with all captures, with the client, and what hinders. */
+
+import { html } from "./web/vendor/lit-html/lit-html.js";
+import { number, when } from "./web/format.js";
+import { text } from "./texts.js";
+
+const STEPS = ["saved", "handed", "pulled", "stored"];
+
+/** Whether the client answers, and since when. */
+export function connection({ client }) {
+  if (client.answers === null) return html`<p class="badge">${text("asking")}</p>`;
+  const since = text("answers_since", { when: when(client.since) });
+  const [look, words] = client.answers ? ["good", text("answers")] : ["bad", text("silent")];
+  return html`<p class="badge ${look}" title=${since}><span>${words}</span> <span class="since">${since}</span></p>`;
+}
+
+/** How many captures are where on their way. */
+export function summary({ captures }) {
+  const count = (state) => captures.filter((each) => each.state === state).length;
+  return html`<dl class="summary card" aria-label=${text("way")}>
+    ${STEPS.map((state) => html`<div class=${state}>
+      <dt>${text(state)}</dt>
+      <dd class="count">${number(count(state))}</dd>
+      <dd class="help muted">${text(`${state}_help`)}</dd>
+    </div>`)}
+  </dl>`;
+}
+
+/** What hinders, and what to do about it. */
+export function notices(model) {
+  const { notSaved, isClosed } = model;
+  const refused = model.captures.filter(({ state }) => state === "refused").length;
+  return [
+    notSaved ? html`<p class="notice bad">${notSaved}</p>` : "",
+    hindrance(model) ? html`<p class="notice warn" id="hindrance">${hindrance(model)}</p>` : "",
+    refused > 0 ? html`<p class="notice bad">${text("refused_count", { count: refused })}</p>` : "",
+    isClosed ? html`<p class="notice">${text("closed")}</p>` : "",
+  ];
+}
+
+/** In words, why captures are not handed over, or would not be; empty when all is well. */
+export function hindrance({ problem, client, storageProblem, speciesProblem }) {
+  if (storageProblem) return text("no_storage", { said: storageProblem });
+  if (speciesProblem) return text("no_species", { said: speciesProblem });
+  if (problem) return text(problem.kind, { when: when(problem.since), said: problem.said });
+  return client.answers === false ? text("away", { when: when(client.since) }) : "";
+}
