@@ -1,7 +1,5 @@
 """A database that an older client made is taken over with all that is in it, or left as it is."""
 
-
-
 from __future__ import annotations
 
 import json
