@@ -79,6 +79,16 @@ class CaptureApp:
         """The number that the summary has for a state."""
         return int(await self.page.locator(f".summary .{state} .count").inner_text())
 
+    async def small_targets(self) -> list[str]:
+        """The texts of buttons and fields that a finger could miss."""
+        found: list[str] = await self.page.evaluate(
+            """() => [...document.querySelectorAll("button, input, nav a")]
+                .filter((each) => each.checkVisibility())
+                .filter((each) => Math.min(each.offsetWidth, each.offsetHeight) < 44)
+                .map((each) => each.outerHTML)"""
+        )
+        return found
+
     async def is_kept(self) -> None:
         """Wait until the page would start without the client."""
         await self.page.evaluate("navigator.serviceWorker.ready")
