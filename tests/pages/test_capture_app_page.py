@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -83,6 +84,7 @@ async def test_the_first_load_is_small(browser: Browser, client: Process) -> Non
         files = {path for path in asked if not path.startswith("/api/")} - {f"/{WORKER}"}
         assert "/species.csv" in files
         assert files <= set(kept_files())
+        assert sum(len(gzip.compress(file.read_bytes())) for file in kept_files().values()) < 150_000
 
 
 async def test_foreign_text_is_shown_as_text(browser: Browser, client: Process) -> None:

@@ -18,8 +18,10 @@ PHONE: Final[dict[str, Any]] = {
 }
 DESKTOP: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 900}}
 
-_UNANSWERED: Final = "Failed to load resource"
-"""Chromium says so of each request that fails, as they do while a server is away."""
+_PASSED_OVER: Final = (
+    "Failed to load resource",  # each request that fails, as they do while a server is away
+    "The Cross-Origin-Opener-Policy header has been ignored",  # at plain http by a name
+)
 
 
 @asynccontextmanager
@@ -33,7 +35,7 @@ async def visiting(browser: Browser, url: str, **options: Any) -> AsyncIterator[
     context = await browser.new_context(base_url=url, **{"locale": "en-GB", **options})
 
     def heard(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not message.text.startswith(_UNANSWERED):
+        if message.type in {"error", "warning"} and not message.text.startswith(_PASSED_OVER):
             faults.append(f"console: {message.text}")
 
     def requested(request: Request) -> None:

@@ -10,7 +10,10 @@
 
 const CACHE = `pullsync-page-${PRECACHE.digest}`;
 const PATHS = new Set(PRECACHE.paths);
-const PATIENCE_MS = 4_000;
+const PATIENCE_MS = 3_000;
+const WITHOUT_MS = 5_000;
+
+let withoutUntil = 0;
 
 self.addEventListener("install", (event) => {
   event.waitUntil(fill().then(() => self.skipWaiting()));
@@ -38,14 +41,19 @@ async function dropOthers() {
   await Promise.all(old.map((name) => caches.delete(name)));
 }
 
-/** The client's own answer; the kept file when there is none, or a bad one, or none soon. */
+/**
+ * The client's own answer; the kept file when there is none, or a bad one, or none soon. The files after it come from here
+ * at once: the page is not put together of two versions, and does not wait for each of its files.
+ */
 async function answer(request) {
   const kept = await (await caches.open(CACHE)).match(new URL(request.url).pathname);
   if (kept === undefined) return fetch(request);
-  try {
-    const fresh = await fetch(request, { signal: AbortSignal.timeout(PATIENCE_MS) });
-    return fresh.ok ? fresh : kept;
-  } catch {
-    return kept;
-  }
+  return (Date.now() < withoutUntil ? null : await fresh(request)) ?? kept;
+}
+
+async function fresh(request) {
+  const response = await fetch(request, { signal: AbortSignal.timeout(PATIENCE_MS) }).catch(() => null);
+  if (response?.ok) return response;
+  withoutUntil = Date.now() + WITHOUT_MS;
+  return null;
 }
