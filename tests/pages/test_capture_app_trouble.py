@@ -69,6 +69,22 @@ async def test_a_full_disk_saves_nothing_and_says_so(browser: Browser, start: St
         assert (await get(client, "/api/client/stats"))["total_captures"] == 2
 
 
+async def test_what_was_cleared_is_not_shown_as_saved(browser: Browser, start: Start) -> None:
+    """When the user clears the site's data while the page is open; it can be used on."""
+    client = await start()
+    async with visiting(browser, client.url) as context:
+        app = await CaptureApp.open(context)
+        await context.set_offline(True)
+        await app.capture("Bulbasaur")
+        devtools = await context.new_cdp_session(app.page)
+        await devtools.send("Storage.clearDataForOrigin", {"origin": client.url, "storageTypes": "indexeddb"})
+        await expect(app.page.locator(".event")).to_have_count(0)
+        await expect(app.button("Capture Bulbasaur")).to_be_visible()
+        await app.capture("Ivysaur")
+        await context.set_offline(False)
+        await app.reaches("handed", "Ivysaur captured")
+
+
 async def test_a_client_that_can_not_write_is_asked_again(browser: Browser, start: Start, tmp_path: Path) -> None:
     """Its own words are shown, and it gets the capture once it can write."""
     client = await start()

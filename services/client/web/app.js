@@ -67,7 +67,15 @@ class App {
     keepPage();
     await Promise.all([this.#loadSpecies(), this.#openCaptures()]);
     this.#draw();
-    whileSeen(() => this.#ranking.step().finally(() => this.#draw()));
+    whileSeen(() => this.#look());
+  }
+
+  /** Ask for what changes without anybody's doing here. */
+  async #look() {
+    const pauseMs = await this.#ranking.step();
+    this.#draw();
+    if (this.#client.answers) this.#bringIn();
+    return pauseMs;
   }
 
   async #loadSpecies() {
@@ -100,20 +108,16 @@ class App {
     handover.addEventListener("handed", () => askStates());
     addEventListener("online", () => handover.wake());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && handover.wake());
-    this.#client.addEventListener("change", () => this.#client.answers && this.#reached(parts));
+    this.#client.addEventListener("change", () => this.#client.answers && handover.wake());
     handover.wake();
-    this.#bringIn(parts);
+    this.#bringIn();
   }
 
-  #reached(parts) {
-    this.#handover.wake();
-    this.#bringIn(parts);
-  }
-
-  async #bringIn(parts) {
-    if (this.#takeOver !== "failed") return;
+  /** Until it was done once. */
+  async #bringIn() {
+    if (this.#takeOver !== "failed" || this.#captures === null) return;
     this.#takeOver = "running";
-    this.#takeOver = await takeOver(parts).catch(() => "failed"); // the disk; handing over says so
+    this.#takeOver = await takeOver({ captures: this.#captures, client: this.#client }).catch(() => "failed");
     this.#draw();
   }
 
@@ -161,7 +165,7 @@ class App {
     const model = this.model();
     keepingFocus(() => render(page(model, this.actions), this.#root));
     const hinders = hindrance(model);
-    if (hinders !== this.#hindrance) say(hinders);
+    if (hinders !== this.#hindrance) say(hinders || text("answers"));
     this.#hindrance = hinders;
     this.#nearEnd.disconnect();
     const more = this.#root.querySelector(".more");

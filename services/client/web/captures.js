@@ -26,6 +26,7 @@ import { openDB } from "./web/vendor/idb/index.js";
 const DATABASE = "pullsync";
 const STORE = "captures";
 const ID_BYTES = 8;
+const RETURN_MS = 500;
 
 /** Fires `change` after anything changed, here or in another tab. */
 export class Captures extends EventTarget {
@@ -182,8 +183,8 @@ export class Captures extends EventTarget {
         store.createIndex("by_time", "at");
         store.createIndex("by_state", ["state", "at"]);
       },
-      blocking: (_current, _blocked, event) => /** @type {IDBDatabase} */ (event.target).close(),
-      terminated: () => this.#lost(), // the user has cleared what this site keeps
+      blocking: (_current, _blocked, event) => this.#lost(/** @type {IDBDatabase} */ (event.target)),
+      terminated: () => this.#lost(),
     }).catch((error) => {
       this.#opening = null;
       throw error;
@@ -191,9 +192,13 @@ export class Captures extends EventTarget {
     return this.#opening;
   }
 
-  async #lost() {
+  /** The database was taken away, as a rule since the user clears what this site keeps: what is left is shown. */
+  #lost(database) {
+    database?.close();
     this.#opening = null;
-    await this.#readAgain();
+    this.#known = new Map();
+    this.#changed();
+    setTimeout(() => this.#readAgain(), RETURN_MS); // at once it can't be opened
   }
 }
 

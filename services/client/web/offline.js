@@ -11,7 +11,15 @@ export function keepPage() {
   });
 }
 
-/** Ask that captures are not cleared when the device runs out of space; some browsers ask their user. */
-export async function keepCaptures() {
+/** @type {Promise<void> | null} */
+let asked = null;
+
+/** Ask, once, that captures are not cleared when the device runs out of space; some browsers ask their user. */
+export function keepCaptures() {
+  asked ??= persist();
+  return asked;
+}
+
+async function persist() {
   if ((await navigator.storage?.persisted?.()) === false) await navigator.storage.persist();
 }
