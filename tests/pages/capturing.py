@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -79,6 +80,11 @@ class CaptureApp:
         """The number that the summary has for a state."""
         return int(await self.page.locator(f".summary .{state} .count").inner_text())
 
+    async def is_too_wide(self) -> bool:
+        """Whether one would have to scroll sideways."""
+        wide = "(({ scrollWidth, clientWidth }) => scrollWidth > clientWidth)(document.documentElement)"
+        return bool(await self.page.evaluate(wide))
+
     async def small_targets(self) -> list[str]:
         """The texts of buttons and fields that a finger could miss."""
         found: list[str] = await self.page.evaluate(
@@ -91,4 +97,5 @@ class CaptureApp:
 
     async def is_kept(self) -> None:
         """Wait until the page would start without the client."""
-        await self.page.evaluate("navigator.serviceWorker.ready")
+        async with asyncio.timeout(DEADLINE_MS / 1_000):
+            await self.page.evaluate("navigator.serviceWorker.ready")
