@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import re
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, expect
 
-from services.client.page import WORKER, kept_files
+from services.client.page import WEB, WORKER, kept_files
 from tests.client_process import post
 from tests.pages.capturing import DEADLINE_MS, CaptureApp
 from tests.pages.visiting import DESKTOP, PHONE, Loading, serious_faults, visiting
@@ -60,6 +61,15 @@ async def test_it_speaks_portuguese(browser: Browser, client: Process) -> None:
         await expect(app.page.locator("#spoken")).to_have_text("Bulbasaur: solto. Salvo neste aparelho.")
         words = await app.page.locator("body").inner_text()
         assert not re.search(r"\b(Capture|Release|Handed|Stored|Search|Favourites|Client answers)\b", words)
+
+
+def test_every_text_is_in_both_languages() -> None:
+    """By the same name, with the same values in it."""
+    english, portuguese = (WEB / "texts.js").read_text(encoding="utf-8").split("const pt = {")
+    texts = [re.findall(r"^  (\w+):((?:.|\n    )*)", each, re.MULTILINE) for each in (english, portuguese)]
+    values = [{name: set(re.findall(r"\{\w+\}", text)) for name, text in each} for each in texts]
+    assert values[0] == values[1]
+    assert len(values[0]) > 50
 
 
 async def test_all_other_languages_get_english(browser: Browser, client: Process) -> None:
@@ -138,11 +148,9 @@ async def test_all_of_them_come_while_one_scrolls(browser: Browser, client: Proc
         entries = app.page.locator(".entry")
         assert await entries.count() < 200
 
-        async def at_the_end() -> None:
+        async with asyncio.timeout(DEADLINE_MS / 1_000):
             while await app.button("Show more").count():
                 await app.page.mouse.wheel(0, 20_000)
-
-        await at_the_end()
         await expect(entries).to_have_count(1_025)
         await app.page.get_by_role("searchbox").fill("nobody")
         await expect(app.page.locator("#pokedex .empty")).to_contain_text("Try a part of the name, or its number.")

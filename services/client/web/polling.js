@@ -1,10 +1,12 @@
 /** Repeats something while the page can be seen. */
 
+const AFTER_FAILURE_MS = 5_000;
+
 /**
  * Runs `step` now, and again after as many milliseconds as it resolves to; not while the page is hidden, and at once
  * when it is seen again.
  *
- * @param {() => Promise<number>} step must not reject
+ * @param {() => Promise<number>} step is run again after a pause when it rejects
  * @returns {() => void} runs it at once, or once more when it runs already.
  */
 export function whileSeen(step) {
@@ -20,7 +22,7 @@ export function whileSeen(step) {
     let pauseMs = 0;
     while (isWanted) {
       isWanted = false;
-      pauseMs = await step();
+      pauseMs = await step().catch(() => AFTER_FAILURE_MS);
     }
     isRunning = false;
     if (document.visibilityState === "visible") timer = setTimeout(run, pauseMs);

@@ -42,8 +42,7 @@ const en = {
   pulled: "Pulled",
   stored: "Stored",
   refused: "Refused",
-  from_elsewhere: "elsewhere",
-  state_since: "{state}, since {when}",
+  elsewhere: "Elsewhere",
   not_yet: "not yet",
   way: "Way of the captures",
   saved_help: "on this device only",
@@ -139,8 +138,7 @@ const pt = {
   pulled: "Coletado",
   stored: "Gravado",
   refused: "Recusado",
-  from_elsewhere: "outro lugar",
-  state_since: "{state}, desde {when}",
+  elsewhere: "De fora",
   not_yet: "ainda não",
   way: "Caminho das capturas",
   saved_help: "só neste aparelho",
@@ -195,7 +193,7 @@ const pt = {
     "navegador.",
   no_ranking: "O ranking não está disponível agora. {said}",
   no_ranking_yet: "Ninguém tem um Pokémon ainda. O que você capturar aparece aqui quando estiver gravado.",
-  as_of: "De {when}",
+  as_of: "Atualizado: {when}",
   holders: { one: "com {count} usuário", other: "com {count} usuários" },
 };
 

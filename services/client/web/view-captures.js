@@ -71,13 +71,12 @@ function way(capture) {
 }
 
 function step(state, isReached, isLast, capture) {
-  const time = capture[`${state}_at`];
-  const elsewhere = state === "saved" && time === null ? text("from_elsewhere") : "";
+  const isElsewhere = state === "saved" && capture.saved_at === null;
+  const time = isElsewhere ? capture.timestamp : capture[`${state}_at`];
   return html`<li class="step ${isReached ? "reached" : ""}" aria-current=${isLast ? "step" : "false"}>
-    <span class="word">${text(state)}</span>
-    ${isReached
-      ? html`<span class="time">${time ? html`<time datetime=${time}>${when(time)}</time>` : elsewhere}</span>`
-      : html`<span class="unseen">${text("not_yet")}</span>`}
+    <span class="word">${text(isElsewhere ? "elsewhere" : state)}</span>
+    ${isReached ? "" : html`<span class="unseen">${text("not_yet")}</span>`}
+    ${isReached && time ? html`<time datetime=${time}>${when(time)}</time>` : ""}
   </li>`;
 }
 
