@@ -76,6 +76,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "system_live": Need.NOTHING,
     "system_alive": Need.NOTHING,
     "system_ready": Need.NOTHING,
+    "system_access": Need.READ,
     "system_metrics": Need.READ,
     "system_database_status": Need.READ,
     "system_diagnosis": Need.READ,
