@@ -491,6 +491,17 @@ async def test_a_nudge_is_asked_of_the_pullers_at_once(http: httpx.AsyncClient, 
 # ---------------------------------------------------------------- numbers
 
 
+async def test_the_last_hour_is_told(http: httpx.AsyncClient, parts: Registry) -> None:
+    """Minute by minute, in the words of the API."""
+    await parts.register("ash")
+    await parts.leases.settle([failed(await parts.only_due())])
+    minutes = (await http.get("status/minutes")).json()
+    assert len(minutes) == 60
+    [told] = [minute for minute in minutes if minute["pulls"]]
+    assert (told["failed"], told["failed_by_reason"], told["stored_captures"]) == (1, {"timeout": 1}, 0)
+    assert told["minute"] >= minutes[-2]["minute"]
+
+
 async def test_the_numbers_are_told(http: httpx.AsyncClient, parts: Registry) -> None:
     """In the status and in that of the scheduler alike."""
     empty = (await http.get("status")).json()["recent"]

@@ -44,6 +44,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "clients_pulls": Need.OWN_OR_READ,
     "captures_where": Need.OWN_OR_READ,
     "status": Need.READ,
+    "status_minutes": Need.READ,
     "sync_all": Need.OPERATE,
     "sync_recent": Need.OPERATE,
     "sync_in_background": Need.OPERATE,
