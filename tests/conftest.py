@@ -16,10 +16,11 @@ from dev.broker import Broker, create_broker
 from dev.database import Database, create_database, with_database
 from dev.stack import Stack
 from services.ingest import app as ingest
-from services.ingest.species import keep_species, shipped_species
+from services.ingest.species import keep_species
 from services.registry import app as registry
 from shared.database import make_pool
 from shared.migrations import migrate
+from shared.species import shipped_species
 from shared.sql import load_queries
 from tests.servers import MONITORING_PASSWORD, PASSWORD, Servers, running_servers
 

@@ -1,7 +1,7 @@
 """Installs packages of the system where they are missing, without a system service coming of it.
 
-They are the one thing that the local stack can't bring along (RabbitMQ, and Prometheus with promtool), so this is the
-only place that changes the machine.
+They are what the project can't bring along (RabbitMQ, Prometheus with promtool, Chromium to test web pages), so this is
+the only place that changes the machine.
 """
 
 import os
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from dev.servers.chromium_program import find_chromium
 from dev.servers.errors import DevError
 from dev.servers.prometheus_program import find_prometheus
 from dev.servers.rabbitmq_program import find_scripts
@@ -116,6 +117,12 @@ PROMETHEUS: Final = Package(
     "put prometheus and promtool on PATH (https://prometheus.io/download)",
     find_prometheus,
 )
+CHROMIUM: Final = Package(
+    "Chromium",
+    dict.fromkeys(("apt-get", "dnf", "zypper", "apk", "pacman", "brew"), "chromium"),
+    "install it, and have it on PATH (https://www.chromium.org/getting-involved/download-chromium)",
+    find_chromium,
+)
 
 # What to run as root, before the package's name. None but Debian's enables or starts a service by itself.
 _COMMANDS: Final[Mapping[str, Sequence[str]]] = {
@@ -152,6 +159,15 @@ def ensure_prometheus(log_path: Path | None = None) -> Path:
         DevError: they are missing and can't be installed.
     """
     return ensure(PROMETHEUS, log_path)
+
+
+def ensure_chromium(log_path: Path | None = None) -> Path:
+    """The program `chromium`, after installing it when it is missing and this user may; see `ensure`.
+
+    Raises:
+        DevError: it is missing and can't be installed.
+    """
+    return ensure(CHROMIUM, log_path)
 
 
 def ensure(package: Package, log_path: Path | None = None) -> Path:

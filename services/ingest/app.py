@@ -16,7 +16,7 @@ from services.ingest.consumers import Acknowledgements, CaptureBatches
 from services.ingest.metrics import IngestMetrics
 from services.ingest.replay import Replays
 from services.ingest.settings import IngestSettings
-from services.ingest.species import keep_species, shipped_species
+from services.ingest.species import keep_species
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
 from shared.broker import Publisher, make_broker
@@ -31,6 +31,7 @@ from shared.migrations import migrate
 from shared.outbound import ClientHttp, OutboundPolicy
 from shared.patience import patiently
 from shared.settlements import Settlements
+from shared.species import shipped_species
 from shared.sql import load_queries
 from shared.tasks import running
 from shared.tokens import DerivedTokens

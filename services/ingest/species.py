@@ -1,30 +1,10 @@
-"""The names of known species, out of the file that is shipped: no client can rename them."""
+"""Keeps the table of known species as it is shipped."""
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Mapping
-from importlib.resources import files
-from typing import Final
 
 import asyncpg
-
-FILE: Final = "species.csv"
-
-
-def shipped_species() -> dict[int, str]:
-    """Names by number, as `species.csv` has them; `species.md` tells where they come from.
-
-    Raises:
-        ValueError: the file has a number twice.
-    """
-    with (files("services.ingest") / FILE).open(encoding="utf-8") as file:
-        rows = [(int(row["pokemon_id"]), row["name"]) for row in csv.DictReader(file)]
-    species = dict(rows)
-    if len(species) != len(rows):
-        message = f"{FILE} has a number twice"
-        raise ValueError(message)
-    return species
 
 
 async def keep_species(pool: asyncpg.Pool, queries: Mapping[str, str], species: Mapping[int, str]) -> None:

@@ -16,10 +16,11 @@ from dev.database import Database
 from services.ingest.app import build_app
 from services.ingest.incoming import ReceivedPull
 from services.ingest.settings import IngestSettings
-from services.ingest.species import keep_species, shipped_species
+from services.ingest.species import keep_species
 from services.ingest.store import CaptureStore
 from shared.database import make_pool
 from shared.messages import PulledCapture
+from shared.species import shipped_species
 from shared.sql import load_queries
 from tests.waiting import eventually
 

@@ -1,4 +1,4 @@
-"""Deciding how to install RabbitMQ and Prometheus; the package managers themselves are not run."""
+"""Deciding how to install RabbitMQ, Prometheus and Chromium; the package managers themselves are not run."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from dev.servers.chromium_program import find_chromium
 from dev.servers.errors import DevError
-from dev.servers.install import PROMETHEUS, RABBITMQ, Machine, Package, advice, ensure, install_command
+from dev.servers.install import CHROMIUM, PROMETHEUS, RABBITMQ, Machine, Package, advice, ensure, install_command
 from dev.servers.prometheus_program import find_prometheus
 
-each_package = pytest.mark.parametrize("package", [RABBITMQ, PROMETHEUS])
+each_package = pytest.mark.parametrize("package", [RABBITMQ, PROMETHEUS, CHROMIUM])
 
 
 def test_root_runs_the_package_manager() -> None:
@@ -59,7 +60,7 @@ def test_the_advice_leads_somewhere_without_a_package_manager(package: Package) 
     assert "https://" in advice(Machine(None, root=True, sudo=False), package)
 
 
-@each_package
+@pytest.mark.parametrize("package", [RABBITMQ, PROMETHEUS])
 def test_debian_starts_no_service(package: Package) -> None:
     """Its script forbids services to start, asks nothing, takes no recommended package, and puts the policy back."""
     command = install_command(Machine("apt-get", root=True, sudo=False), package)
@@ -78,6 +79,16 @@ def test_what_is_missing_and_can_not_be_installed_is_told(monkeypatch: pytest.Mo
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(DevError, match=r"Prometheus, .* is missing: sudo apt-get install prometheus"):
         ensure(PROMETHEUS)
+
+
+def test_chromium_is_whichever_there_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Distributions call it differently, and Chrome is as good."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DevError, match="apt-get install chromium"):
+        find_chromium()
+    for name in ("google-chrome", "chromium"):
+        (tmp_path / name).touch(mode=0o755)
+        assert find_chromium() == tmp_path / name
 
 
 def test_prometheus_is_both_its_programs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
