@@ -1,4 +1,7 @@
-"""The registry's composition root: the only place that knows which classes work together."""
+"""The registry's composition root: nobody else knows which classes work together.
+
+Beside it are its parts: `servers` is what the registry talks to, `work` what goes on beside requests, `routers` the rest.
+"""
 
 from __future__ import annotations
 
