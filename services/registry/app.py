@@ -1,6 +1,6 @@
 """The registry's composition root: nobody else knows which classes work together.
 
-Beside it are its parts: `servers` is what the registry talks to, `work` what goes on beside requests, `routers` the rest.
+Its parts are beside it: `servers` is what the registry talks to, `work` goes on beside requests, `routers` serve them.
 """
 
 from __future__ import annotations
