@@ -35,8 +35,8 @@ class States:
         asked = dict.fromkeys(capture_ids)
         async with self._database.transaction(write=False) as db:
             rows = await db.execute_fetchall(self._queries["states"], {"capture_ids": json.dumps(list(asked))})
-        # SQLite cuts a text in JSON at a NUL, and so finds what nobody asked for.
-        found: dict[str, str] = {capture_id: document for capture_id, document in rows if capture_id in asked}
+        found: dict[str, str] = {row[0]: row[1] for row in rows}
+        # Looked up here once more: SQLite cuts a text in JSON at a NUL, and so finds what nobody asked for.
         return [found[each] for each in asked if each in found]
 
     async def note_pulled(self, capture_ids: Sequence[str], pulled_at: datetime) -> None:

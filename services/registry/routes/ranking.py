@@ -106,6 +106,10 @@ class RankingRoutes:
         """Most held first; on a tie the lower number."""
         return await _ranking(request, self._captures, limit)
 
+    async def entries(self, limit: int) -> list[RankingEntry]:
+        """So many of the ranking, as it is told."""
+        return await _entries(self._captures, limit)
+
     async def stats(self, request: Request) -> Response:
         """Totals over all users."""
         totals = await self._captures.totals()
@@ -164,7 +168,11 @@ class ClientRankingRoutes:
 
 
 async def _ranking(request: Request, captures: Captures, limit: int) -> Response:
-    entries = [
+    return json_answer(request, await _entries(captures, limit), _RANKING)
+
+
+async def _entries(captures: Captures, limit: int) -> list[RankingEntry]:
+    return [
         RankingEntry(
             pokemon_id=ranked.pokemon_id,
             pokemon_name=ranked.pokemon_name,
@@ -174,7 +182,6 @@ async def _ranking(request: Request, captures: Captures, limit: int) -> Response
         )
         for ranked in await captures.ranking(limit)
     ]
-    return json_answer(request, entries, _RANKING)
 
 
 def _place(cursor: str | None) -> Place:
