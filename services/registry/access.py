@@ -88,6 +88,13 @@ class Access:
         """Whether everybody is an operator."""
         return not self._operators
 
+    def scope_of(self, token: str | None) -> Scope | None:
+        """What an operator's token opens, and anybody's where everybody is an operator; None for any other token."""
+        if self.is_anonymous:
+            return Scope.ADMIN
+        scope = self._scope_of(token)
+        return Scope(scope) if scope else None
+
     def is_operator(self, token: str | None, scope: Scope) -> bool:
         """Whether who has this token may do what the scope says."""
         return self.is_anonymous or self._scope_of(token) >= scope

@@ -285,7 +285,9 @@ def _routers(
     gauges = RegistryGauges(statistics=statistics, schedule=schedule, runs=runs, captures=captures)
     watch_database(servers.metrics, pool, servers.captures_pool, read=gauges.read)
     yield DiagnosisRoutes(diagnosis=_diagnosis(settings, servers)).router()
-    yield SystemRoutes(statistics=statistics, captures=captures, health=health, metrics=servers.metrics).router()
+    yield SystemRoutes(
+        statistics=statistics, captures=captures, health=health, metrics=servers.metrics, access=access
+    ).router()
 
 
 def _diagnosis(settings: RegistrySettings, servers: _Servers) -> Diagnosis:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 import asyncpg
 
 from services.registry.domain import ClientRecord, Known, NewClient, Terms
 from services.registry.errors import UnknownClientError
 from services.registry.runs import log_finished
+from shared.client_protocol import ID_CHARS
 
-Selection = Literal["failing", "inactive", "paused"]
-"""Clients that an operator may look for; each has an index, so that a page of few among many is found at once."""
+Selection = Literal["active", "failing", "inactive", "paused"]
+"""Clients that an operator may look for. All but the active ones have an index, so that few among many are found."""
+
+_LAST: Final = "\U0010ffff"
+_BEFORE_SURROGATES: Final = "\ud7ff"
+_BEHIND_SURROGATES: Final = "\ue000"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,10 +91,16 @@ class Clients:
             raise UnknownClientError(user_id)
         return ClientRecord.of(row)
 
-    async def page(self, *, after: str, limit: int, selection: Selection | None = None) -> list[ClientRecord]:
-        """The clients whose user id comes after `after`, in that order; all, or those of one selection."""
+    async def page(
+        self, *, after: str, limit: int, selection: Selection | None = None, search: str = ""
+    ) -> list[ClientRecord]:
+        """The clients whose user id comes after `after` and begins with `search`, in that order.
+
+        All of them, or those of one selection.
+        """
         query = self._queries[f"clients_{selection}" if selection else "clients"]
-        return [ClientRecord.of(row) for row in await self._pool.fetch(query, after, limit)]
+        rows = await self._pool.fetch(query, after, limit, search, behind(search))
+        return [ClientRecord.of(row) for row in rows]
 
     async def set_interval(self, user_id: str, interval_s: int | None) -> None:
         """Pull this client each `interval_s` seconds, None for the scheduler's interval.
@@ -123,6 +134,15 @@ class Clients:
     ) -> None:
         if await connection.fetchval(self._queries[query], user_id, *values) is None:
             raise UnknownClientError(user_id)
+
+
+def behind(prefix: str) -> str:
+    """The first text that comes behind all ids that begin with `prefix`, in the order of ids: by code points."""
+    kept = prefix.rstrip(_LAST)
+    if not kept:
+        return _LAST * (ID_CHARS + 1)
+    last = kept[-1]
+    return kept[:-1] + (_BEHIND_SURROGATES if last == _BEFORE_SURROGATES else chr(ord(last) + 1))
 
 
 def possible(user_id: str) -> str:

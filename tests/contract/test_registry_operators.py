@@ -399,6 +399,20 @@ async def test_clients_come_in_pages(http: httpx.AsyncClient, parts: Registry) -
     assert (await http.get("registered-clients?state=paused")).json() == []
 
 
+async def test_clients_are_found_by_how_their_ids_begin(http: httpx.AsyncClient, parts: Registry) -> None:
+    """Page by page, each of which leads on with the same search; together with a state."""
+    await parts.register("ash", "misty_1", "misty_2", "misty_3", "mistz")
+    found = await pages(http, "registered-clients?search=misty&limit=2")
+    assert [[client["user_id"] for client in page] for page in found] == [["misty_1", "misty_2"], ["misty_3"]]
+    await parts.clients.pause("misty_2")
+    [active] = await pages(http, "registered-clients?search=misty_&state=active")
+    assert [client["user_id"] for client in active] == ["misty_1", "misty_3"]
+    [paused] = await pages(http, "registered-clients?search=mist&state=paused")
+    assert [client["user_id"] for client in paused] == ["misty_2"]
+    assert_problem(await http.get("registered-clients", params={"search": "a\0"}), 404, "unknown-client")
+    assert_problem(await http.get("registered-clients", params={"search": "a" * 256}), 422, "invalid-request")
+
+
 async def test_any_client_can_be_changed_and_nudged(http: httpx.AsyncClient, parts: Registry) -> None:
     """Whatever its id is like; only that one."""
     await parts.register("other")
@@ -489,6 +503,17 @@ async def test_a_nudge_is_asked_of_the_pullers_at_once(http: httpx.AsyncClient, 
 
 
 # ---------------------------------------------------------------- numbers
+
+
+async def test_the_last_hour_is_told(http: httpx.AsyncClient, parts: Registry) -> None:
+    """Minute by minute, in the words of the API."""
+    await parts.register("ash")
+    await parts.leases.settle([failed(await parts.only_due())])
+    minutes = (await http.get("status/minutes")).json()
+    assert len(minutes) == 60
+    [told] = [minute for minute in minutes if minute["pulls"]]
+    assert (told["failed"], told["failed_by_reason"], told["stored_captures"]) == (1, {"timeout": 1}, 0)
+    assert told["minute"] >= minutes[-2]["minute"]
 
 
 async def test_the_numbers_are_told(http: httpx.AsyncClient, parts: Registry) -> None:

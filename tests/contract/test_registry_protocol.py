@@ -782,10 +782,18 @@ async def test_health_and_root(http: httpx.AsyncClient) -> None:
     assert answer.status_code == 200
     assert answer.json()["status"] == "healthy"
     assert re.fullmatch(r"\d+\.\d+\.\d+", answer.json()["version"])
-    assert (await http.get("/")).status_code == 200
+    welcome = (await http.get("/")).json()
+    assert (welcome["docs"], welcome["dashboard"]) == ("/docs", "/dashboard")
     assert (await http.get("/docs")).status_code == 200
     paths = (await http.get("/openapi.json")).json()["paths"]
     assert f"{PULL_SYNC}/scheduler/set-interval" in paths
+
+
+async def test_everybody_is_an_administrator_without_tokens(http: httpx.AsyncClient) -> None:
+    """Whatever he shows; a page need not ask him for a token."""
+    for headers in ({}, {"authorization": "Bearer something-or-other"}):
+        answer = await http.get("/api/v1/admin/access", headers=headers)
+        assert answer.json() == {"scope": "admin", "needs_token": False}
 
 
 async def test_unknown_paths_and_methods_have_the_same_shape(http: httpx.AsyncClient) -> None:

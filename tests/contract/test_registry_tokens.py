@@ -187,6 +187,13 @@ async def test_what_a_stranger_sees(http: httpx.AsyncClient, path: str, open_to_
     assert (await http.get(path, headers=authorization(TOKENS["read"]))).status_code in {200, 503}
 
 
+@pytest.mark.parametrize("scope", ["read", "operate", "admin"])
+async def test_an_operator_is_told_what_he_may(http: httpx.AsyncClient, scope: str) -> None:
+    """The highest that his token opens; a page shows him no more."""
+    answer = await http.get("/api/v1/admin/access", headers=authorization(TOKENS[scope]))
+    assert answer.json() == {"scope": scope, "needs_token": True}
+
+
 async def test_deleting_captures_takes_an_administrator(http: httpx.AsyncClient) -> None:
     """To compare does not."""
 

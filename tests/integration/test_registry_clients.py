@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from typing import Final, get_args
 
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
-from services.registry.clients import Clients
+from services.registry.clients import Clients, Selection
+from services.registry.domain import NewClient
 from services.registry.errors import UnknownClientError
 from services.registry.leases import Leases
 from services.registry.schedule import Schedule
@@ -29,6 +33,7 @@ from tests.registry_parts import (
 from tests.waiting import eventually
 
 DAY_S = 86_400
+ODD_ENDS: Final = ("a", "b", "\ud7ff", "\ue000", "\U0010ffff", "\U0010fffe", "%", "_", "é")
 
 
 @pytest.fixture
@@ -269,7 +274,7 @@ async def test_clients_are_listed_by_state(registry: Registry) -> None:
                inactive_since = CASE WHEN user_id ~ '^(inactive|paused)' THEN now() END,
                paused = user_id ~ '^paused'"""
     )
-    for state in ("failing", "inactive", "paused"):
+    for state in get_args(Selection):
         seen: list[str] = []
         after = ""
         while page := await registry.clients.page(after=after, limit=2, selection=state):
@@ -279,6 +284,28 @@ async def test_clients_are_listed_by_state(registry: Registry) -> None:
         assert seen == [f"{state}-{n}" for n in range(3)]
     assert await registry.clients.page(after="\U0010ffff", limit=2) == []
     assert [client.user_id for client in await registry.clients.page(after="failing-", limit=1)] == ["failing-0"]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+@given(
+    ends=st.sets(st.sampled_from(ODD_ENDS) | st.text(st.sampled_from(ODD_ENDS), max_size=4), min_size=1, max_size=20),
+    search=st.text(st.sampled_from(ODD_ENDS), max_size=3),
+)
+@example(ends=set(ODD_ENDS), search="\U0010ffff")
+@example(ends=set(ODD_ENDS), search="\ud7ff")
+@example(ends={"\U0010ffff" * 255}, search="\U0010ffff" * 255)
+async def test_a_search_finds_what_begins_like_that(registry: Registry, ends: set[str], search: str) -> None:
+    """Every id that does, whatever characters it has, and no other; from any cursor."""
+    await registry.pool.execute("DELETE FROM registry.clients")
+    users = sorted(end for end in ends if end)
+    for user in users:
+        await registry.clients.register(NewClient(user_id=user, client_url="http://localhost:3001"))
+    wanted = [user for user in users if user.startswith(search)]
+    found = await registry.clients.page(after="", limit=99, search=search)
+    assert [client.user_id for client in found] == wanted
+    for after in users:
+        page = await registry.clients.page(after=after, limit=2, search=search)
+        assert [client.user_id for client in page] == [user for user in wanted if user > after][:2]
 
 
 # ---------------------------------------------------------------- after an outage

@@ -15,6 +15,7 @@ from uuid import UUID
 
 import pytest
 
+from services.registry.clients import behind
 from tests.registry_parts import QUERIES, Database, Registry, registry_over
 
 FEW: Final = 1_000
@@ -73,6 +74,8 @@ class Statement:
 
 
 LATE_USER = "'user_00700'"
+ALL = ("''", f"'{behind('')}'")
+SEARCH = ("'user_007'", f"'{behind('user_007')}'")
 PULLS = "'{" + ",".join(str(UUID(f"{n:032}")) for n in range(200, 300)) + "}'"
 
 
@@ -100,10 +103,16 @@ SETTLED = (
 )
 STATEMENTS: Final = MappingProxyType(
     {
-        "a page of clients": Statement("clients", (LATE_USER, "100")),
-        "a page of failing ones": Statement("clients_failing", ("''", "100")),
-        "a page of inactive ones": Statement("clients_inactive", ("''", "100")),
-        "a page of paused ones": Statement("clients_paused", ("''", "100")),
+        "a page of clients": Statement("clients", (LATE_USER, "100", *ALL)),
+        "a page of a search": Statement("clients", ("''", "100", *SEARCH)),
+        "a later page of a search": Statement("clients", (LATE_USER, "100", *SEARCH)),
+        "a page of failing ones": Statement("clients_failing", ("''", "100", *ALL)),
+        "a page of failing ones of a search": Statement("clients_failing", ("''", "100", *SEARCH)),
+        "a page of inactive ones": Statement("clients_inactive", ("''", "100", *ALL)),
+        "a page of inactive ones of a search": Statement("clients_inactive", ("''", "100", *SEARCH)),
+        "a page of paused ones": Statement("clients_paused", ("''", "100", *ALL)),
+        "a page of paused ones of a search": Statement("clients_paused", ("''", "100", *SEARCH)),
+        "the last hour of pulls": Statement("pull_minutes_of_an_hour"),
         "a client": Statement("client", (LATE_USER,)),
         "an interval of its own": Statement("set_own_interval", (LATE_USER, "60")),
         "a pause": Statement("pause", (LATE_USER,)),

@@ -6,7 +6,8 @@ import asyncio
 import random
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Final
 
@@ -306,6 +307,42 @@ async def test_pulls_of_long_ago_do_not_count(registry: Registry) -> None:
     await registry.pool.execute("UPDATE registry.pull_minutes SET minute = minute - interval '1 day'")
     await registry.cleanup.now()
     assert await registry.pool.fetchval("SELECT count(*) FROM registry.pull_minutes") == 0
+
+
+async def test_the_last_hour_is_told_minute_by_minute(registry: Registry) -> None:
+    """60 minutes in a row, empty ones too; each has its own pulls, reasons and durations, and older ones have gone."""
+    now = await registry.pool.fetchval("SELECT date_trunc('minute', now())")
+    await registry.register_many(10)
+    targets = await registry.leases.claim_due(10)
+    await registry.leases.settle([outcome(target, stored=2, duration_s=1.0) for target in targets[:4]])
+    await _move(registry, now, now - timedelta(minutes=60))
+    await registry.leases.settle(
+        [outcome(targets[4], stored=3, duration_s=0.1), failed(targets[5]), failed(targets[6], Reason.CONNECT)]
+    )
+    await _move(registry, now, now - timedelta(minutes=59))
+    await registry.leases.settle([failed(targets[7]), failed(targets[8]), outcome(targets[9], duration_s=10.0)])
+    await _move(registry, now, now)
+    minutes = await registry.statistics.minutes()
+    while minutes[-1].pulls == 0:  # the next minute has begun
+        await registry.pool.execute("UPDATE registry.pull_minutes SET minute = minute + interval '1 minute'")
+        minutes = await registry.statistics.minutes()
+    assert len(minutes) == 60
+    assert all(later.minute - earlier.minute == timedelta(minutes=1) for earlier, later in pairwise(minutes))
+    assert [minute.pulls for minute in minutes] == [3, *[0] * 58, 3]
+    first, empty, last = minutes[0], minutes[1], minutes[-1]
+    assert (first.failed, first.failed_by_reason, first.stored_captures) == (2, {"timeout": 1, "connect": 1}, 3)
+    assert (empty.failed, empty.failed_by_reason, empty.stored_captures) == (0, {}, 0)
+    assert (empty.duration_median_s, empty.duration_p99_s) == (None, None)
+    assert (last.failed, last.failed_by_reason, last.stored_captures) == (2, {"timeout": 2}, 0)
+    assert last.duration_median_s is not None
+    assert last.duration_p99_s is not None
+    assert 0.2499 <= last.duration_median_s <= 0.25 * 1.19
+    assert 9.999 <= last.duration_p99_s <= 10 * 1.19
+
+
+async def _move(registry: Registry, since: datetime, minute: datetime) -> None:
+    """As if what was settled since then had been settled in that minute."""
+    await registry.pool.execute("UPDATE registry.pull_minutes SET minute = $2 WHERE minute >= $1", since, minute)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

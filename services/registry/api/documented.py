@@ -115,6 +115,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             200: {**examples.METRICS, "clients": [examples.CLIENT], "scheduler": {"running": True, "sync_interval": 30}}
         }
     ),
+    "status_minutes": Documented(answers={200: [examples.MINUTE]}),
     "sync_all": Documented(
         request={}, answers={200: examples.RESULT, 202: examples.GOES_ON}, refusals=(TooManyRequestsError,)
     ),

@@ -51,6 +51,15 @@ PULL: Final = {
     "duration_s": 0.021,
     "acknowledged_at": "2026-01-31T12:00:00.120Z",
 }
+MINUTE: Final = {
+    "minute": TIME,
+    "pulls": 2,
+    "failed": 1,
+    "failed_by_reason": {"timeout": 1},
+    "stored_captures": 1,
+    "duration_median_s": 0.0263,
+    "duration_p99_s": 0.0263,
+}
 CAPTURE_WAY: Final = {
     "user_id": "user_1",
     "capture_id": "25_1769860799000_capture",

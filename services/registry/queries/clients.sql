@@ -33,24 +33,39 @@ SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_int
 FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id = $1;
 
 -- name: clients
--- One page, by user id.
+-- One page, by user id; of those ids that are not before $3, and before $4.
 SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
-FROM registry.clients AS c, registry.scheduler AS s WHERE c.user_id > $1 ORDER BY c.user_id LIMIT $2;
+FROM registry.clients AS c, registry.scheduler AS s
+WHERE c.user_id > $1 AND c.user_id >= $3 AND c.user_id < $4
+ORDER BY c.user_id LIMIT $2;
+
+-- name: clients_active
+-- Has no index of its own, since nearly all are active as long as all is well: the others are passed over.
+SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
+FROM registry.clients AS c, registry.scheduler AS s
+WHERE c.user_id > $1 AND c.user_id >= $3 AND c.user_id < $4
+  AND c.failures = 0 AND c.inactive_since IS NULL AND NOT c.paused
+ORDER BY c.user_id LIMIT $2;
 
 -- name: clients_failing
 SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
 FROM registry.clients AS c, registry.scheduler AS s
-WHERE c.user_id > $1 AND c.failures > 0 AND c.inactive_since IS NULL AND NOT c.paused ORDER BY c.user_id LIMIT $2;
+WHERE c.user_id > $1 AND c.user_id >= $3 AND c.user_id < $4
+  AND c.failures > 0 AND c.inactive_since IS NULL AND NOT c.paused
+ORDER BY c.user_id LIMIT $2;
 
 -- name: clients_inactive
 SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
 FROM registry.clients AS c, registry.scheduler AS s
-WHERE c.user_id > $1 AND c.inactive_since IS NOT NULL AND NOT c.paused ORDER BY c.user_id LIMIT $2;
+WHERE c.user_id > $1 AND c.user_id >= $3 AND c.user_id < $4
+  AND c.inactive_since IS NOT NULL AND NOT c.paused
+ORDER BY c.user_id LIMIT $2;
 
 -- name: clients_paused
 SELECT c.*, registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now()) AS next_slot_at
 FROM registry.clients AS c, registry.scheduler AS s
-WHERE c.user_id > $1 AND c.paused ORDER BY c.user_id LIMIT $2;
+WHERE c.user_id > $1 AND c.user_id >= $3 AND c.user_id < $4 AND c.paused
+ORDER BY c.user_id LIMIT $2;
 
 -- name: set_own_interval
 -- Null for the scheduler's. A client that waits for its slot moves to that in the new interval.

@@ -38,6 +38,42 @@ SELECT reason, sum(pulls)::bigint AS pulls FROM registry.pull_minutes
 WHERE minute > now() - $1::interval AND reason <> ''
 GROUP BY reason ORDER BY reason;
 
+-- name: pull_minutes_of_an_hour
+-- The minute of now and the 59 before it, the oldest first, those without pulls too. Durations are as in pull_totals.
+WITH recent AS (
+    SELECT minute, reason, bucket, sum(pulls)::bigint AS pulls, sum(stored) AS stored
+    FROM registry.pull_minutes WHERE minute >= date_trunc('minute', now()) - interval '59 minutes'
+    GROUP BY minute, reason, bucket
+),
+by_reason AS (
+    SELECT minute, reason, sum(pulls) AS pulls, sum(stored) AS stored FROM recent GROUP BY minute, reason
+),
+totals AS (
+    SELECT minute, sum(pulls)::bigint AS pulls, sum(stored)::bigint AS stored,
+           coalesce(sum(pulls) FILTER (WHERE reason <> ''), 0)::bigint AS failed,
+           jsonb_object_agg(reason, pulls) FILTER (WHERE reason <> '') AS failed_by_reason
+    FROM by_reason GROUP BY minute
+),
+by_duration AS (
+    SELECT minute, bucket, sum(sum(pulls)) OVER (PARTITION BY minute ORDER BY bucket) AS up_to,
+           sum(sum(pulls)) OVER (PARTITION BY minute) AS pulls
+    FROM recent GROUP BY minute, bucket
+),
+durations AS (
+    SELECT minute, registry.bucket_duration_s(min(bucket) FILTER (WHERE up_to >= 0.5 * pulls)) AS median_s,
+           registry.bucket_duration_s(min(bucket) FILTER (WHERE up_to >= 0.99 * pulls)) AS p99_s
+    FROM by_duration GROUP BY minute
+)
+SELECT m.minute, coalesce(t.pulls, 0) AS pulls, coalesce(t.failed, 0) AS failed,
+       coalesce(t.failed_by_reason, '{}') AS failed_by_reason, coalesce(t.stored, 0) AS stored_captures,
+       round(d.median_s::numeric, 4)::float8 AS duration_median_s, round(d.p99_s::numeric, 4)::float8 AS duration_p99_s
+FROM generate_series(
+    date_trunc('minute', now()) - interval '59 minutes', date_trunc('minute', now()), interval '1 minute'
+) AS m (minute)
+LEFT JOIN totals AS t USING (minute)
+LEFT JOIN durations AS d USING (minute)
+ORDER BY m.minute;
+
 -- name: fold_client_counts
 -- Adds up the rows of connections that have ended.
 WITH ended AS (

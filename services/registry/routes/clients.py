@@ -33,6 +33,8 @@ _UNTOLD: Final = (
 log = structlog.get_logger()
 
 Limit = Annotated[int, Query(ge=1, le=10_000, description="Most clients in one answer.")]
+State = Annotated[Selection | None, Query(description="Only clients in this state.")]
+Search = Annotated[str, Query(max_length=LONGEST_ID, description="Only clients whose user id begins with this.")]
 UserId = Annotated[
     str,
     Path(max_length=LONGEST_ID, description="Whose client; percent-encoded where it has other than plain characters."),
@@ -152,12 +154,16 @@ class ClientRoutes:
         response: Response,
         limit: Limit = PAGE,
         after: After = "",
-        state: Annotated[Selection | None, Query(description="Only clients in this state.")] = None,
+        state: State = None,
+        search: Search = "",
     ) -> list[ClientRecord]:
         """Registered clients by user id, a page at a time; `Link: <...>; rel="next"` leads to the next page."""
-        page = await self._clients.page(after=possible(after), limit=limit + 1, selection=state)
+        page = await self._clients.page(
+            after=possible(after), limit=limit + 1, selection=state, search=possible(search)
+        )
         if len(page) > limit:
-            following = page_after(request, LIST_PATH, limit=limit, after=page[limit - 1].user_id, state=state)
+            last = page[limit - 1].user_id
+            following = page_after(request, LIST_PATH, limit=limit, after=last, state=state, search=search or None)
             response.headers["link"] = link_to(following)
         return page[:limit]
 

@@ -10,7 +10,7 @@ from services.registry.clients import Clients
 from services.registry.domain import ClientRecord
 from services.registry.routes.clients import LIST_PATH, PAGE, PREFIX, Limit
 from services.registry.schedule import Schedule
-from services.registry.statistics import RECENT, Statistics
+from services.registry.statistics import RECENT, PullMinute, Statistics
 
 
 class RecentPulls(ApiModel):
@@ -90,7 +90,7 @@ class Status(Metrics):
 
 
 class StatusRoutes:
-    """`/api/v1/pull-sync/status`."""
+    """`/api/v1/pull-sync/status` and what is below it."""
 
     def __init__(self, *, clients: Clients, schedule: Schedule, statistics: Statistics) -> None:
         self._clients = clients
@@ -101,6 +101,7 @@ class StatusRoutes:
         """To be included by the app."""
         router = APIRouter(prefix=PREFIX, tags=["status"])
         router.get("/status")(self.status)
+        router.get("/status/minutes")(self.minutes)
         return router
 
     async def status(self, request: Request, response: Response, limit: Limit = PAGE) -> Status:
@@ -116,6 +117,13 @@ class StatusRoutes:
             clients=clients[:limit],
             scheduler=SchedulerState(running=scheduler.running, sync_interval=scheduler.sync_interval_s),
         )
+
+    async def minutes(self) -> list[PullMinute]:
+        """The last 60 minutes, the oldest first: pulls, why some failed, what was stored, how long they took.
+
+        Minutes without pulls are there, too; the last one goes on.
+        """
+        return await self._statistics.minutes()
 
 
 def _rounded(duration_s: float | None) -> float | None:

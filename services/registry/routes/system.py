@@ -8,11 +8,13 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 from pydantic import ConfigDict
 
+from services.registry.access import Access, Scope
 from services.registry.api.models import ApiModel
 from services.registry.captures import Captures
 from services.registry.statistics import Statistics
 from shared.health import Health
 from shared.metrics import DOCUMENTED, METRICS_PATH, Metrics
+from shared.tokens import bearer
 from shared.version import VERSION
 
 _DATABASE_EXAMPLE: Final[dict[str, Any]] = {
@@ -56,12 +58,28 @@ class Welcome(ApiModel):
     """Where to go from here."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"message": "PullSync registry", "version": VERSION, "docs": "/docs"}]}
+        json_schema_extra={
+            "examples": [
+                {"message": "PullSync registry", "version": VERSION, "docs": "/docs", "dashboard": "/dashboard"}
+            ]
+        }
     )
 
     message: str = "PullSync registry"
     version: str = VERSION
     docs: str = "/docs"
+    dashboard: str = "/dashboard"
+
+
+class CallerAccess(ApiModel):
+    """What the caller may do."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"scope": "operate", "needs_token": True}]})
+
+    scope: Literal["read", "operate", "admin"]
+    """Of his token; `admin` where there are no tokens."""
+    needs_token: bool
+    """Whether operators have tokens here; without, everybody may do all."""
 
 
 class DatabaseStatus(ApiModel):
@@ -78,13 +96,16 @@ class DatabaseStatus(ApiModel):
 
 
 class SystemRoutes:
-    """`/`, `/health`, `/metrics`, `/api/v1/admin/database-status`."""
+    """`/`, `/health`, `/metrics`, `/api/v1/admin/access`, `/api/v1/admin/database-status`."""
 
-    def __init__(self, *, statistics: Statistics, captures: Captures, health: Health, metrics: Metrics) -> None:
+    def __init__(
+        self, *, statistics: Statistics, captures: Captures, health: Health, metrics: Metrics, access: Access
+    ) -> None:
         self._statistics = statistics
         self._captures = captures
         self._health = health
         self._metrics = metrics
+        self._access = access
 
     def router(self) -> APIRouter:
         """To be included by the app."""
@@ -92,6 +113,7 @@ class SystemRoutes:
         router.get("/")(self.welcome)
         router.get("/health")(self.live)
         router.get(METRICS_PATH, response_class=PlainTextResponse, responses=DOCUMENTED)(self.metrics)
+        router.get("/api/v1/admin/access")(self.access)
         router.get("/api/v1/admin/database-status")(self.database_status)
         not_ready: dict[int | str, dict[str, Any]] = {
             503: {"model": Readiness, "description": "Something is missing: `checks` tells what."}
@@ -102,7 +124,7 @@ class SystemRoutes:
         return router
 
     async def welcome(self) -> Welcome:
-        """What this is, and where its documentation is."""
+        """What this is, and where its documentation and the operators' dashboard are."""
         return Welcome()
 
     async def live(self) -> ServiceHealth:
@@ -115,6 +137,11 @@ class SystemRoutes:
         What is read out of the database is absent while that is away.
         """
         return await self._metrics.answer(request)
+
+    async def access(self, request: Request) -> CallerAccess:
+        """What the caller may do, by his token; for a page that shows him only what he may."""
+        scope = self._access.scope_of(bearer(request.headers.getlist("authorization"))) or Scope.READ
+        return CallerAccess.model_validate({"scope": scope.name.lower(), "needs_token": not self._access.is_anonymous})
 
     async def database_status(self) -> DatabaseStatus:
         """How much is stored: rows by table."""
