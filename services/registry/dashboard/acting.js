@@ -55,7 +55,8 @@ export async function act(key, run) {
 /** A button that acts. It keeps the focus while it does, so it is not `disabled`. */
 export function actButton(key, label, run, { kind = "" } = {}) {
   const isBusy = state.busy.has(key);
-  return html`<button type="button" class=${kind} aria-disabled=${isBusy} @click=${() => act(key, run)}>${label}</button>`;
+  const clicked = () => act(key, run);
+  return html`<button type="button" class=${kind} aria-disabled=${isBusy} @click=${clicked}>${label}</button>`;
 }
 
 /** Ask before something is done: true for yes. Escape, and a dialog that is taken away, is no. */
@@ -67,14 +68,17 @@ export function asked({ title, text, yes, isDangerous = false }) {
       resolve(event.target.returnValue === "yes");
       render(nothing, host);
     };
-    render(html`<dialog aria-labelledby="asking-title" aria-describedby="asking-text" @close=${closed}>
+    render(
+      html`<dialog aria-labelledby="asking-title" aria-describedby="asking-text" @close=${closed}>
       <h2 id="asking-title">${title}</h2>
       <p id="asking-text">${text}</p>
       <div class="buttons">
         <button type="button" @click=${answer("no")} autofocus>${t("cancel")}</button>
         <button type="button" class=${isDangerous ? "danger" : "primary"} @click=${answer("yes")}>${yes}</button>
       </div>
-    </dialog>`, host);
+    </dialog>`,
+      host,
+    );
     host.querySelector("dialog").showModal();
   });
 }

@@ -1,4 +1,4 @@
-/** Calls the registry, with the operator's token where he has signed in. What goes wrong is a `Problem`, in a sentence. */
+/** Calls the registry, with the operator's token where he has signed in. What goes wrong is a `Problem`, a sentence. */
 
 import { t } from "./texts.js";
 
@@ -44,7 +44,11 @@ export async function request(method, path, { query = [], body, signal } = {}) {
   let response;
   try {
     response = await fetch(url, {
-      method, headers, signal, body: body === undefined ? undefined : JSON.stringify(body), cache: "no-store",
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
     });
   } catch (error) {
     if (signal?.aborted) throw error;
@@ -64,7 +68,9 @@ export async function call(method, path, options = {}) {
 export async function callForPage(method, path, options = {}) {
   const response = await request(method, path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(late);
   const next = /<([^>]*)>;\s*rel="next"/.exec(response.headers.get("link") ?? "");
-  const data = await response.json().catch(() => { throw new Problem(t("odd_answer", { status: response.status })); });
+  const data = await response.json().catch(() => {
+    throw new Problem(t("odd_answer", { status: response.status }));
+  });
   return { data, next: next && new URL(next[1], location.href).searchParams };
 }
 

@@ -21,7 +21,12 @@ import { none } from "./widgets.js";
 
 const unknown = { title: () => t("unknown_view"), topics: () => [], render: () => none(t("unknown_view_means")) };
 const VIEWS = { overview, clients, client, runs, queues, unknown };
-const PLACES = [["overview", "#/"], ["clients", "#/clients"], ["runs", "#/runs"], ["queues", "#/queues"]];
+const PLACES = [
+  ["overview", "#/"],
+  ["clients", "#/clients"],
+  ["runs", "#/runs"],
+  ["queues", "#/queues"],
+];
 const AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
 
@@ -103,7 +108,8 @@ function went() {
 function liveness() {
   const { is, since, why } = state.live;
   if (is === "away") {
-    return html`<span class="badge bad" title=${why}>${t("not_live_since", { since: ago(new Date(since).toISOString()) })}</span>`;
+    const text = t("not_live_since", { since: ago(new Date(since).toISOString()) });
+    return html`<span class="badge bad" title=${why}>${text}</span>`;
   }
   return html`<span class="badge ${is === "live" ? "good" : ""}">${t(`stream_${is}`)}</span>`;
 }
@@ -113,14 +119,24 @@ function header() {
   return html`<header class="top">
     <a class="unseen" href="#main" @click=${skip}>${t("skip")}</a>
     <a class="brand" href="#/"><img src="/dashboard/web/icon.svg" alt="" width="28" height="28"> PullSync</a>
-    ${state.access ? html`
-      <nav class="places" aria-label=${t("views")}>${PLACES.map(([name, link]) => html`
-        <a href=${link} aria-current=${here === name ? "page" : "false"}>${t(name)}</a>`)}</nav>
+    ${
+      state.access
+        ? html`
+      <nav class="places" aria-label=${t("views")}>${PLACES.map(
+        ([name, link]) => html`
+        <a href=${link} aria-current=${here === name ? "page" : "false"}>${t(name)}</a>`,
+      )}</nav>
       <div class="standing">
         ${liveness()}
-        ${state.access.needs_token ? html`<span class="muted">${t(`scope_${state.access.scope}`)}</span>
-          <button type="button" class="quiet" @click=${() => leave(null)}>${t("sign_out")}</button>` : nothing}
-      </div>` : nothing}
+        ${
+          state.access.needs_token
+            ? html`<span class="muted">${t(`scope_${state.access.scope}`)}</span>
+          <button type="button" class="quiet" @click=${() => leave(null)}>${t("sign_out")}</button>`
+            : nothing
+        }
+      </div>`
+        : nothing
+    }
   </header>`;
 }
 
@@ -132,20 +148,26 @@ function skip(event) {
 function notice() {
   const shown = state.notice ? [state.notice] : [];
   return html`<div class="notices">
-    <div role="status" aria-live="polite">${repeat(shown, (one) => one, ({ text, isBad }) => html`
-      <p class="notice ${isBad ? "bad" : ""}">${text}</p>`)}</div>
+    <div role="status" aria-live="polite">${repeat(
+      shown,
+      (one) => one,
+      ({ text, isBad }) => html`
+      <p class="notice ${isBad ? "bad" : ""}">${text}</p>`,
+    )}</div>
     ${state.notice ? html`<button type="button" aria-label=${t("close")} @click=${() => say("")}>×</button>` : nothing}
   </div>`;
 }
 
 function page() {
   const inside = () => html`
-    <h1 tabindex="-1">${view().title(state.route)}</h1>
+    <div class="line"><h1 tabindex="-1">${view().title(state.route)}</h1>${view().beside?.()}</div>
     ${state.live.is === "away" ? html`<p class="notice warn">${state.live.why} ${t("tried_again")}</p>` : nothing}
     ${state.problem ? html`<p class="notice bad">${state.problem}</p>` : nothing}
     ${view().render(state.route)}`;
   return html`${header()}
-    <main id="main" tabindex="-1" class=${state.route.view}>${state.outside ? outsideView(state.outside, signIn) : inside()}</main>
+    <main id="main" tabindex="-1" class=${state.route.view}>
+      ${state.outside ? outsideView(state.outside, signIn) : inside()}
+    </main>
     ${notice()}`;
 }
 
@@ -159,6 +181,8 @@ document.getElementById("page").replaceChildren();
 rendersBy(show);
 refusalsGoTo(leave);
 addEventListener("hashchange", went);
-setInterval(() => { if (!document.hidden) changed(); }, TICK_MS);
+setInterval(() => {
+  if (!document.hidden) changed();
+}, TICK_MS);
 show();
 enter();

@@ -12,13 +12,18 @@ import { cards, cell, clientBadge, facts, lasting, none, waiting, when } from ".
 
 export const client = {
   title: (route) => route.id,
-  topics: (route) => [["topics", "client"], ["user_id", route.id]],
+  topics: (route) => [
+    ["topics", "client"],
+    ["user_id", route.id],
+  ],
+  beside: () => html`<a href="#/clients">${t("back_to_clients")}</a>`,
   render: (route) => {
     const known = state.heard.client;
     if (!known) return waiting();
     return html`
-      <p><a href="#/clients">${t("back_to_clients")}</a></p>
-      ${known.client ? about(known.client) : html`<p class="notice warn">${t("not_registered", { user: route.id })}</p>`}
+      ${
+        known.client ? about(known.client) : html`<p class="notice warn">${t("not_registered", { user: route.id })}</p>`
+      }
       ${history(known.pulls)}`;
   },
 };
@@ -27,11 +32,14 @@ function about(client) {
   return html`
     <section class="card" aria-labelledby="about-title">
       <header class="line"><h2 id="about-title">${t("what_is_known")}</h2>${clientBadge(client.state)}</header>
-      ${may("operate") ? actions(client) : nothing}
-      ${client.last_error && client.failures ? html`<div class="notice bad">
+      ${
+        client.last_error && client.failures
+          ? html`<div class="notice bad">
         <p><strong>${t("failed_in_a_row", { count: client.failures })}</strong> <code>${client.last_reason}</code></p>
         <p>${client.last_error}</p>
-      </div>` : nothing}
+      </div>`
+          : nothing
+      }
       ${facts([
         [t("last_pull"), html`${when(client.last_pull_at)}${took(client)}`],
         [t("last_success"), when(client.last_success_at)],
@@ -45,22 +53,30 @@ function about(client) {
         [t("capabilities"), client.capabilities.length ? client.capabilities.join(", ") : "–"],
         [t("registered"), when(client.registered_at)],
       ])}
+      ${may("operate") ? actions(client) : nothing}
     </section>`;
 }
 
-const took = (client) => (client.last_duration_s === null ? nothing : html` <span class="muted">· ${lasting(client.last_duration_s)}</span>`);
+const took = (client) =>
+  client.last_duration_s === null ? nothing : html` <span class="muted">· ${lasting(client.last_duration_s)}</span>`;
 
 function interval(client) {
-  return client.sync_interval_s === null ? t("interval_of_timer") : t("every_seconds", { count: client.sync_interval_s });
+  return client.sync_interval_s === null
+    ? t("interval_of_timer")
+    : t("every_seconds", { count: client.sync_interval_s });
 }
 
 function actions(client) {
   const isPaused = client.state === "paused";
   return html`<div class="buttons">
     ${isPaused ? nothing : actButton("nudge", t("pull_now"), () => nudge(client), { kind: "primary" })}
-    ${isPaused
-      ? actButton("pause", t("resume"), () => change(client, { paused: false }, t("was_resumed")), { kind: "primary" })
-      : actButton("pause", t("pause"), () => change(client, { paused: true }, t("was_paused")))}
+    ${
+      isPaused
+        ? actButton("pause", t("resume"), () => change(client, { paused: false }, t("was_resumed")), {
+            kind: "primary",
+          })
+        : actButton("pause", t("pause"), () => change(client, { paused: true }, t("was_paused")))
+    }
     ${may("admin") ? actButton("remove", t("remove"), () => remove(client), { kind: "danger" }) : nothing}
   </div>
   <form class="line" @submit=${(event) => setInterval(event, client)}>
@@ -107,27 +123,45 @@ async function remove(client) {
 
 function history(pulls) {
   const columns = [
-    [t("pull")], [t("outcome")], [t("stored_new"), "number"], [t("duplicates"), "number"], [t("quarantined"), "number"],
-    [t("pending"), "number"], [t("took"), "number"],
+    [t("ended")],
+    [t("outcome")],
+    [t("stored_new"), "number"],
+    [t("duplicates"), "number"],
+    [t("quarantined"), "number"],
+    [t("pending"), "number"],
+    [t("took"), "number"],
   ];
   return html`<section class="card" aria-labelledby="history-title">
     <h2 id="history-title">${t("history")}</h2>
     <p class="muted">${t("history_means")}</p>
-    ${pulls.length ? cards(t("history"), columns, repeat(pulls, (pull) => pull.pull_id, pullRow)) : none(t("no_history"))}
+    ${
+      pulls.length
+        ? cards(
+            t("history"),
+            columns,
+            repeat(pulls, (pull) => pull.pull_id, pullRow),
+          )
+        : none(t("no_history"))
+    }
   </section>`;
 }
 
 function pullRow(pull) {
   const isBad = pull.outcome === "failed";
   return html`<tr role="row">
-    ${cell(t("pull"), when(pull.settled_at))}
-    ${cell(t("outcome"), html`<span class="badge ${isBad ? "bad" : "good"}">${t(`outcome_${pull.outcome}`)}</span>
+    ${cell(t("ended"), when(pull.settled_at))}
+    ${cell(
+      t("outcome"),
+      html`<span class="badge ${isBad ? "bad" : "good"}">${t(`outcome_${pull.outcome}`)}</span>
       ${pull.reason ? html` <code>${pull.reason}</code>` : nothing}
-      ${pull.error ? html`<span class="muted why">${pull.error}</span>` : nothing}`)}
-    ${cell(t("stored_new"), number(pull.stored), "number")}
-    ${cell(t("duplicates"), number(pull.duplicates), "number")}
-    ${cell(t("quarantined"), number(pull.quarantined), "number")}
-    ${cell(t("pending"), number(pull.pending), "number")}
+      ${pull.error ? html`<span class="muted why">${pull.error}</span>` : nothing}`,
+    )}
+    ${count(t("stored_new"), pull.stored)}
+    ${count(t("duplicates"), pull.duplicates)}
+    ${count(t("quarantined"), pull.quarantined)}
+    ${count(t("pending"), pull.pending)}
     ${cell(t("took"), lasting(pull.duration_s), "number")}
   </tr>`;
 }
+
+const count = (column, value) => cell(column, number(value), value ? "number" : "number zero");

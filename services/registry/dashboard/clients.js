@@ -18,7 +18,11 @@ let typing;
 
 export const clients = {
   title: () => t("clients"),
-  topics: (route) => [["topics", "clients"], ["limit", String(PAGE)], ...Object.entries(asked(route)).filter(([, value]) => value)],
+  topics: (route) => [
+    ["topics", "clients"],
+    ["limit", String(PAGE)],
+    ...Object.entries(asked(route)).filter(([, value]) => value),
+  ],
   render: (route) => html`
     ${filters(asked(route))}
     ${state.heard.clients ? page(asked(route), state.heard.clients) : waiting()}`,
@@ -38,9 +42,11 @@ function filters(now) {
         maxlength="255" .value=${now.search} @input=${(event) => typed(now, event.target.value)}>
     </search>
     <nav aria-label=${t("by_state")}><ul class="chips" role="list">
-      ${STATES.map((name) => html`<li><a class="chip" href=${clientsLink({ state: name, search: now.search })}
+      ${STATES.map(
+        (name) => html`<li><a class="chip" href=${clientsLink({ state: name, search: now.search })}
         aria-current=${now.state === name ? "true" : "false"}>${t(name ? `clients_${name}` : "clients_all")}
-        ${counts ? html`<span class="muted">${compact(counts[`${name || "registered"}_clients`])}</span>` : nothing}</a></li>`)}
+        <span class="muted">${counts ? compact(counts[`${name || "registered"}_clients`]) : nothing}</span></a></li>`,
+      )}
     </ul></nav>
   </div>`;
 }
@@ -53,20 +59,35 @@ function typed(now, search) {
 
 function page(now, { clients: shown, next }) {
   if (!shown.length && !now.after) return none(t(now.search || now.state ? "no_such_clients" : "no_clients"));
-  const columns = [[t("client")], [t("state")], [t("last_pull")], [t("failures")], [t("pending"), "number"], [t("next_pull")]];
+  const columns = [
+    [t("client")],
+    [t("state")],
+    [t("last_pull")],
+    [t("failed_pulls")],
+    [t("pending"), "number"],
+    [t("next_pull")],
+  ];
   return html`
-    ${cards(t("clients"), columns, repeat(shown, (client) => client.user_id, row))}
+    ${cards(
+      t("clients"),
+      columns,
+      repeat(shown, (client) => client.user_id, row),
+    )}
     ${shown.length ? nothing : none(t("no_more_clients"))}
     ${pages(now, next)}`;
 }
 
 function row(client) {
   return html`<tr role="row">
-    ${cell(t("client"), html`<a href=${clientLink(client.user_id)}>${client.user_id}</a>`, "name")}
+    ${cell(t("client"), html`<a href=${clientLink(client.user_id)}>${client.user_id}</a>`, "who")}
     ${cell(t("state"), clientBadge(client.state))}
     ${cell(t("last_pull"), when(client.last_pull_at))}
-    ${cell(t("failures"), client.failures
-      ? html`${number(client.failures)} <code>${client.last_reason}</code>` : html`<span class="muted">–</span>`)}
+    ${cell(
+      t("failed_pulls"),
+      client.failures
+        ? html`${number(client.failures)} <code>${client.last_reason}</code>`
+        : html`<span class="muted">–</span>`,
+    )}
     ${cell(t("pending"), number(client.pending), "number")}
     ${cell(t("next_pull"), nextPull(client))}
   </tr>`;
@@ -84,7 +105,9 @@ function pages(now, next) {
   if (following) before.set(following, here);
   if (!following && !now.after) return nothing;
   const link = (to, label, rel) =>
-    to ? html`<a class="button" href=${to} rel=${rel}>${label}</a>` : html`<span class="button off" aria-hidden="true">${label}</span>`;
+    to
+      ? html`<a class="button" href=${to} rel=${rel}>${label}</a>`
+      : html`<span class="button off" aria-hidden="true">${label}</span>`;
   return html`<nav class="pages" aria-label=${t("pages")}>
     ${link(now.after && clientsLink({ ...now, after: "" }), t("first_page"), "first")}
     ${link(now.after && before.get(here), t("previous_page"), "prev")}

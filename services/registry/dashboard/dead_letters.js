@@ -1,4 +1,4 @@
-/** Messages that could not be handled: how many, the oldest of a queue, one with its body; replayed one by one or all. */
+/** Messages that could not be handled: how many, the oldest of a queue, one with its body; replay of one or all. */
 
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
@@ -10,105 +10,144 @@ import { t } from "./texts.js";
 import { none, waiting } from "./widgets.js";
 
 const PATH = `${ADMIN}/dead-letters`;
+/** Who looks has a queue for himself for a moment, so it is not done each second. */
+const LOOK_EVERY_MS = 15_000;
 
-let counts = null;
-let trouble = "";
-let isAsking = false;
-let seenBefore = null;
-/** The queue that is looked into, and its oldest messages. */
-let open = null;
-/** Bodies that were asked for, by the message's id. */
-const bodies = new Map();
+/** What is known: `counts` by queue, the `open` queue with its oldest `letters`, and bodies by the message's id. */
+let known = unknown();
+let isLooking = false;
 
-/** What is known of dead letters is read anew, since who looks has the queue for himself for a moment. */
-export function forgetDeadLetters() {
-  [counts, open, seenBefore, trouble] = [null, null, null, ""];
-  bodies.clear();
+function unknown() {
+  return { counts: null, trouble: "", lookedAt: 0, heardBefore: "", open: null, letters: null, bodies: new Map() };
 }
 
-/** @param {object | undefined} queues as heard; when their dead messages are others, it is looked again. */
-export function deadLetters(queues) {
-  const dead = queues?.queues.filter((queue) => queue.kind === "dead").map((queue) => queue.messages).join() ?? "";
-  if (dead !== seenBefore) {
-    seenBefore = dead;
+/** To be read anew. */
+export function forgetDeadLetters() {
+  known = unknown();
+}
+
+/** @param {{queues: object[]} | undefined} heard the queues, whose dead messages say when there is something new. */
+export function deadLetters(heard) {
+  const dead =
+    heard?.queues
+      .filter((queue) => queue.kind === "dead")
+      .map((queue) => queue.messages)
+      .join() ?? "";
+  if (dead !== known.heardBefore || Date.now() - known.lookedAt > LOOK_EVERY_MS) {
+    known.heardBefore = dead;
     look();
   }
   return html`<section class="card" aria-labelledby="dead-title">
-    <header class="line"><h2 id="dead-title">${t("dead_letters")}</h2>
-      ${actButton("look-dead", t("look_again"), look, { kind: "quiet" })}</header>
+    <h2 id="dead-title">${t("dead_letters")}</h2>
     <p class="muted">${t("dead_letters_mean")}</p>
-    ${trouble ? html`<p class="notice bad">${trouble}</p>` : counts === null ? waiting() : listed()}
+    ${known.trouble ? html`<p class="notice bad">${known.trouble}</p>` : nothing}
+    ${known.counts ? listed() : known.trouble ? nothing : waiting()}
   </section>`;
 }
 
 function listed() {
-  if (counts.every((queue) => queue.messages === 0)) return none(t("no_dead_letters"));
-  return html`<ul class="stack" role="list">${counts.map(oneQueue)}</ul>`;
+  if (known.counts.every((queue) => queue.messages === 0)) return none(t("no_dead_letters"));
+  const shown = known.counts.filter((queue) => queue.messages !== 0);
+  return html`<ul class="stack" role="list">${repeat(shown, (queue) => queue.queue, oneQueue)}</ul>`;
 }
 
 async function look() {
-  if (isAsking) return;
-  isAsking = true;
+  if (isLooking) return;
+  const mine = known;
+  isLooking = true;
+  mine.lookedAt = Date.now();
   try {
-    trouble = "";
-    counts = await call("GET", PATH);
-    if (open) open = { ...open, letters: await call("GET", `${PATH}/${encodeURIComponent(open.queue)}`) };
+    const before = String(mine.counts?.find((queue) => queue.queue === mine.open)?.messages);
+    mine.counts = await call("GET", PATH);
+    const now = String(mine.counts.find((queue) => queue.queue === mine.open)?.messages);
+    if (mine.open && (mine.letters === null || now !== before)) await lookInto(mine, mine.open);
+    mine.trouble = "";
   } catch (error) {
-    trouble = troubleOf(error);
+    mine.trouble = troubleOf(error);
   } finally {
-    isAsking = false;
+    isLooking = false;
     changed();
   }
 }
 
+async function lookInto(mine, queue) {
+  const letters = await call("GET", `${PATH}/${encodeURIComponent(queue)}`);
+  if (mine.open === queue) mine.letters = letters;
+}
+
 function oneQueue({ queue, messages }) {
-  if (messages === 0) return nothing;
-  const isOpen = open?.queue === queue;
+  const isOpen = known.open === queue;
   return html`<li class="letters">
     <div class="line">
       <h3><code>${queue}</code> <span class="badge bad">${messages === null ? t("busy") : number(messages)}</span></h3>
-      <div class="buttons">
-        <button type="button" aria-expanded=${isOpen} @click=${() => toggle(queue)}>${t("look_at_oldest")}</button>
-        ${may("operate") ? actButton(`replay ${queue}`, t("replay_all"), () => replayAll(queue, messages)) : nothing}
-      </div>
+      ${may("operate") ? actButton(`replay ${queue}`, t("replay_all"), () => replayAll(queue, messages)) : nothing}
     </div>
-    ${isOpen ? (open.letters ? oldest(queue, open.letters) : waiting()) : nothing}
+    <details .open=${isOpen} @toggle=${(event) => opened(queue, event.target.open)}>
+      <summary>${t("look_at_oldest")}</summary>
+      ${isOpen ? (known.letters ? oldest(queue, known.letters) : waiting()) : nothing}
+    </details>
   </li>`;
 }
 
-function toggle(queue) {
-  open = open?.queue === queue ? null : { queue, letters: null };
+function opened(queue, isOpen) {
+  if (isOpen === (known.open === queue)) return;
+  [known.open, known.letters] = [isOpen ? queue : null, null];
   changed();
-  look();
+  if (isOpen) tried(known, () => lookInto(known, queue));
 }
 
 function oldest(queue, letters) {
-  if (!letters.length) return none(t("no_dead_letters"));
   return html`<ol class="stack" role="list">
-    ${repeat(letters, (letter, index) => `${letter.id} ${index}`, (letter) => html`<li class="letter">
-      <p>${letter.summary}</p>
-      <pre tabindex="0" role="region" aria-label=${t("body")}>${bodies.get(letter.id) ?? letter.preview}</pre>
-      <div class="buttons">
-        ${bodies.has(letter.id) ? nothing : actButton(`whole ${letter.id}`, t("show_whole"), () => whole(queue, letter), { kind: "quiet" })}
-        ${may("operate") ? actButton(`replay ${letter.id}`, t("replay"), () => replayOne(queue, letter)) : nothing}
-      </div>
-    </li>`)}
+    ${repeat(
+      letters,
+      (letter, index) => `${letter.id} ${index}`,
+      (letter) => oneLetter(queue, letter),
+    )}
   </ol>`;
+}
+
+function oneLetter(queue, letter) {
+  const body = known.bodies.get(letter.id);
+  return html`<li class="letter">
+    <p>${letter.summary}</p>
+    ${body ? nothing : html`<pre tabindex="0" role="region" aria-label=${t("beginning")}>${letter.preview}</pre>`}
+    <details @toggle=${(event) => event.target.open && tried(known, () => lookAtBody(queue, letter))}>
+      <summary>${t("whole_body")}</summary>
+      ${body ? html`<pre tabindex="0" role="region" aria-label=${t("whole_body")}>${body}</pre>` : waiting()}
+    </details>
+    ${
+      may("operate")
+        ? html`<div class="buttons">
+          ${actButton(`replay ${letter.id}`, t("replay"), () => replayOne(queue, letter))}
+        </div>`
+        : nothing
+    }
+  </li>`;
 }
 
 const pathOf = (queue, letter) => `${PATH}/${encodeURIComponent(queue)}/${encodeURIComponent(letter.id)}`;
 
-async function whole(queue, letter) {
+async function lookAtBody(queue, letter) {
+  if (known.bodies.has(letter.id)) return;
   const { body, body_format: format, body_is_cut: isCut } = await call("GET", pathOf(queue, letter));
   const text = format === "json" ? JSON.stringify(body, null, 2) : body;
-  bodies.set(letter.id, isCut ? `${text}\n${t("cut")}` : text);
+  known.bodies.set(letter.id, isCut ? `${text}\n${t("cut")}` : text);
+}
+
+async function tried(mine, run) {
+  try {
+    await run();
+  } catch (error) {
+    mine.trouble = troubleOf(error);
+  }
+  changed();
 }
 
 async function replayOne(queue, letter) {
   const isMeant = await asked({ title: t("replay_asked"), text: t("replay_means", { queue }), yes: t("replay") });
   if (!isMeant) return undefined;
   await call("POST", `${pathOf(queue, letter)}/replay`);
-  await look();
+  known.lookedAt = 0; // look again
   return t("was_replayed", { count: 1 });
 }
 
@@ -116,6 +155,6 @@ async function replayAll(queue, messages) {
   const title = t("replay_all_asked", { count: messages ?? 0, queue });
   if (!(await asked({ title, text: t("replay_means", { queue }), yes: t("replay_all") }))) return undefined;
   const { replayed } = await call("POST", `${PATH}/${encodeURIComponent(queue)}/replay`);
-  await look();
+  known.lookedAt = 0; // look again
   return t("was_replayed", { count: replayed });
 }

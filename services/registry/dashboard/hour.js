@@ -1,4 +1,4 @@
-/** The last hour in three small plots: throughput, latency, failures. Each is also a sentence, and a table on demand. */
+/** The last hour in three small plots: throughput, latency, failures; each is a sentence, too, and a table if asked. */
 
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { compact, duration, number, timeOfDay } from "./web/format.js";
@@ -38,7 +38,10 @@ function throughput(minutes) {
 
 function latency(minutes) {
   const known = minutes.filter((minute) => minute.duration_p99_s !== null);
-  const slowest = known.reduce((worst, minute) => (minute.duration_p99_s > worst.duration_p99_s ? minute : worst), known[0]);
+  const slowest = known.reduce(
+    (worst, minute) => (minute.duration_p99_s > worst.duration_p99_s ? minute : worst),
+    known[0],
+  );
   return figure({
     name: "latency",
     minutes,
@@ -50,9 +53,11 @@ function latency(minutes) {
     write: lasting,
     said: slowest
       ? t("latency_said", {
-        median: duration(known.at(-1).duration_median_s), p99: duration(known.at(-1).duration_p99_s),
-        worst: duration(slowest.duration_p99_s), at: timeOfDay(slowest.minute),
-      })
+          median: duration(known.at(-1).duration_median_s),
+          p99: duration(known.at(-1).duration_p99_s),
+          worst: duration(slowest.duration_p99_s),
+          at: timeOfDay(slowest.minute),
+        })
       : t("no_pulls"),
   });
 }
@@ -60,9 +65,17 @@ function latency(minutes) {
 function failures(minutes) {
   const [pulls, failed] = [sum(minutes, "pulls"), sum(minutes, "failed")];
   const reasons = commonest(minutes);
-  const columns = reasons.map(({ names }) => (minute) => names.reduce((all, name) => all + (minute.failed_by_reason[name] ?? 0), 0));
+  const columns = reasons.map(
+    ({ names }) =>
+      (minute) =>
+        names.reduce((all, name) => all + (minute.failed_by_reason[name] ?? 0), 0),
+  );
   const said = failed
-    ? t("failures_said", { count: pulls, failed, reasons: reasons.map(({ label, count }) => `${label} ${number(count)}`).join(", ") })
+    ? t("failures_said", {
+        count: pulls,
+        failed,
+        reasons: reasons.map(({ label, count }) => `${label} ${number(count)}`).join(", "),
+      })
     : t(pulls ? "no_failures" : "no_pulls", { count: pulls });
   return figure({
     name: "failures",
@@ -79,13 +92,21 @@ function failures(minutes) {
 function commonest(minutes) {
   const counts = new Map();
   for (const minute of minutes) {
-    for (const [name, count] of Object.entries(minute.failed_by_reason)) counts.set(name, (counts.get(name) ?? 0) + count);
+    for (const [name, count] of Object.entries(minute.failed_by_reason))
+      counts.set(name, (counts.get(name) ?? 0) + count);
   }
   const sorted = [...counts].sort(([, one], [, other]) => other - one);
   const shown = sorted.slice(0, REASONS_SHOWN).map(([name, count]) => ({ label: name, names: [name], count }));
   const rest = sorted.slice(REASONS_SHOWN);
   if (!rest.length) return shown;
-  return [...shown, { label: t("other_reasons"), names: rest.map(([name]) => name), count: rest.reduce((all, [, count]) => all + count, 0) }];
+  return [
+    ...shown,
+    {
+      label: t("other_reasons"),
+      names: rest.map(([name]) => name),
+      count: rest.reduce((all, [, count]) => all + count, 0),
+    },
+  ];
 }
 
 function figure({ name, minutes, series, columns, write, said, isStacked = false }) {
@@ -93,20 +114,29 @@ function figure({ name, minutes, series, columns, write, said, isStacked = false
   const values = columns.map((column) => minutes.map(column));
   // Stacked bars are drawn over each other, the whole of them first.
   const drawn = isStacked
-    ? { series: series.toReversed(), data: [seconds, ...stacked(values).toReversed()] } : { series, data: [seconds, ...values] };
+    ? { series: series.toReversed(), data: [seconds, ...stacked(values).toReversed()] }
+    : { series, data: [seconds, ...values] };
   return html`<section class="card" aria-labelledby="${name}-title">
     <header class="line">
       <h2 id="${name}-title">${t(name)}</h2>
-      <ul class="legend" role="list">${series.map((one) => html`<li><span class="key ${one.colour.slice(2)}"></span>${one.label}</li>`)}</ul>
+      <ul class="legend" role="list">
+        ${series.map((one) => html`<li><span class="key ${one.colour.slice(2)}"></span>${one.label}</li>`)}
+      </ul>
     </header>
-    ${series.length ? html`<time-plot aria-hidden="true" .write=${write} .series=${drawn.series} .data=${drawn.data}></time-plot>` : nothing}
+    ${
+      series.length
+        ? html`<time-plot aria-hidden="true" .write=${write} .series=${drawn.series} .data=${drawn.data}></time-plot>`
+        : nothing
+    }
     <p class="muted">${said}</p>
     ${table(name, minutes, series, columns, write)}
   </section>`;
 }
 
 function stacked(columns) {
-  return columns.map((_, index) => columns[0].map((_value, at) => sumOf(columns.slice(0, index + 1).map((column) => column[at]))));
+  return columns.map((_, index) =>
+    columns[0].map((_value, at) => sumOf(columns.slice(0, index + 1).map((column) => column[at]))),
+  );
 }
 
 function table(name, minutes, series, columns, write) {
@@ -117,11 +147,20 @@ function table(name, minutes, series, columns, write) {
   };
   return html`<details @toggle=${toggle}>
     <summary>${t("as_table")}</summary>
-    ${open.has(name) ? html`<div class="scrolls" role="region" tabindex="0" aria-label=${t(name)}><table>
-      <thead><tr><th scope="col">${t("minute")}</th>${series.map(({ label }) => html`<th scope="col" class="number">${label}</th>`)}</tr></thead>
-      <tbody>${minutes.toReversed().map((minute) => html`<tr><th scope="row">${timeOfDay(minute.minute)}</th>
-        ${columns.map((column) => html`<td class="number">${written(column(minute), write)}</td>`)}</tr>`)}</tbody>
-    </table></div>` : nothing}
+    ${
+      open.has(name)
+        ? html`<div class="scrolls" role="region" tabindex="0" aria-label=${t(name)}><table>
+      <thead><tr>
+        <th scope="col">${t("minute")}</th>
+        ${series.map(({ label }) => html`<th scope="col" class="number">${label}</th>`)}
+      </tr></thead>
+      <tbody>${minutes.toReversed().map(
+        (minute) => html`<tr><th scope="row">${timeOfDay(minute.minute)}</th>
+        ${columns.map((column) => html`<td class="number">${written(column(minute), write)}</td>`)}</tr>`,
+      )}</tbody>
+    </table></div>`
+        : nothing
+    }
   </details>`;
 }
 

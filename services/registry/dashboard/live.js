@@ -58,7 +58,9 @@ export class Live {
     for (let tries = 0; !signal.aborted; tries += 1) {
       let why = t("stream_ended");
       try {
-        await this.#listen(query, signal, () => { tries = 0; });
+        await this.#listen(query, signal, () => {
+          tries = 0;
+        });
       } catch (error) {
         if (signal.aborted) return;
         if (error.status === 401 || error.status === 403) return void this.#refused(error);
@@ -78,7 +80,10 @@ export class Live {
       timer = setTimeout(() => quiet.abort(), QUIET_MS);
     };
     try {
-      const response = await request("GET", `${ADMIN}/events`, { query, signal: AbortSignal.any([signal, quiet.signal]) });
+      const response = await request("GET", `${ADMIN}/events`, {
+        query,
+        signal: AbortSignal.any([signal, quiet.signal]),
+      });
       const events = response.body
         .pipeThrough(new TextDecoderStream())
         .pipeThrough(new EventSourceParserStream({ onComment: isAlive }))
@@ -103,6 +108,13 @@ export class Live {
 function passed(ms, signal) {
   return new Promise((resolve) => {
     const timer = setTimeout(resolve, ms);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
   });
 }

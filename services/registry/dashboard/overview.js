@@ -15,7 +15,11 @@ const RUNS_SHOWN = 3;
 
 export const overview = {
   title: () => t("overview"),
-  topics: () => [["topics", "minutes"], ["topics", "runs"], ["topics", "ranking"]],
+  topics: () => [
+    ["topics", "minutes"],
+    ["topics", "runs"],
+    ["topics", "ranking"],
+  ],
   render: () => html`
     ${state.heard.status ? numbers(state.heard.status) : waiting()}
     <div class="columns">
@@ -25,7 +29,10 @@ export const overview = {
       <div class="stack">
         ${state.heard.status ? schedulerCard(state.heard.status) : nothing}
         <section class="card" aria-labelledby="latest-runs">
-          <header class="line"><h2 id="latest-runs">${t("latest_runs")}</h2><a href="#/runs">${t("all_runs")}</a></header>
+          <header class="line">
+            <h2 id="latest-runs">${t("latest_runs")}</h2>
+            <a href="#/runs">${t("all_runs")}</a>
+          </header>
           ${state.heard.runs ? runList(state.heard.runs.slice(0, RUNS_SHOWN), { isShort: true }) : waiting()}
         </section>
         <section class="card" aria-labelledby="ranking-title">
@@ -43,9 +50,9 @@ function numbers(status) {
     <ul class="tiles" role="list">
       ${stateTile("", status.registered_clients)}
       ${["active", "failing", "inactive", "paused"].map((name) => stateTile(name, status[`${name}_clients`]))}
+      ${tile(t("captures_stored"), compact(status.stored_captures), number(status.stored_captures))}
+      ${tile(t("captures_pending"), compact(status.pending_captures), number(status.pending_captures))}
       ${tile(t("in_flight"), number(status.in_flight))}
-      ${tile(t("pending"), compact(status.pending_captures), number(status.pending_captures))}
-      ${tile(t("stored"), compact(status.stored_captures), number(status.stored_captures))}
       ${tile(t("success_rate"), recent.success_rate === null ? "–" : share(recent.success_rate))}
       ${tile(t("lag"), lasting(status.lag_s))}
     </ul>
@@ -54,7 +61,8 @@ function numbers(status) {
 
 function stateTile(name, count) {
   return html`<li class="tile ${name}"><a href=${clientsLink({ state: name })}>
-    <span class="value">${number(count)}</span> <span class="name">${t(name ? `clients_${name}` : "clients_registered")}</span>
+    <span class="value">${number(count)}</span>
+    <span class="name">${t(name ? `clients_${name}` : "clients_registered")}</span>
   </a></li>`;
 }
 

@@ -1,4 +1,4 @@
-/** `<time-plot>`: lines or bars over time, on a canvas, in the page's own colours. What it shows has to be said beside it. */
+/** `<time-plot>`: lines or bars over time, on a canvas, in the page's own colours. Others have to say what it shows. */
 
 import uPlot from "./web/vendor/uplot/uPlot.esm.js";
 import { timeOfDay } from "./web/format.js";
@@ -7,8 +7,8 @@ const HEIGHT = 150;
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /**
- * Properties: `series`, `[{label, colour: "--accent", isFilled, isBar}]`, `data`, as uPlot takes it (seconds first), and
- * `write`, which writes a value at the axis.
+ * Properties: `series`, `[{label, colour: "--accent", isFilled, isBar}]`, `data`, as uPlot takes it (seconds first),
+ * and `write`, which writes a value at the axis.
  */
 class TimePlot extends HTMLElement {
   #plot = null;
@@ -60,16 +60,28 @@ class TimePlot extends HTMLElement {
 
   #options() {
     const [line, text] = [this.#colour("--line"), this.#colour("--muted")];
-    const axis = { stroke: text, font: "12px system-ui, sans-serif", ticks: { show: false }, grid: { stroke: line, width: 1 } };
+    const axis = {
+      stroke: text,
+      font: "12px system-ui, sans-serif",
+      ticks: { show: false },
+      grid: { stroke: line, width: 1 },
+    };
     return {
       width: this.clientWidth || 300,
       height: HEIGHT,
       legend: { show: false },
       cursor: { show: false },
-      padding: [8, 4, 0, 0],
+      padding: [8, 18, 0, 0],
       scales: { y: { range: (_plot, _low, high) => [0, high > 0 ? high * 1.1 : 1] } },
       axes: [
-        { ...axis, grid: { show: false }, values: (_plot, at) => at.map((second) => timeOfDay(second * 1000)), space: 70 },
+        {
+          ...axis,
+          grid: { show: false },
+          values: (_plot, at) => at.map((second) => timeOfDay(second * 1000)),
+          space: 70,
+          size: 26,
+          gap: 4,
+        },
         { ...axis, values: (_plot, at) => at.map((value) => this.write(value)), size: 58, space: 36 },
       ],
       series: [{}, ...this.#series.map((one) => this.#drawn(one))],
@@ -78,9 +90,10 @@ class TimePlot extends HTMLElement {
 
   #drawn({ label, colour, isFilled, isBar }) {
     const stroke = this.#colour(colour);
-    if (isBar) return { label, fill: stroke, width: 0, paths: uPlot.paths.bars({ size: [0.8, 12] }), points: { show: false } };
+    if (isBar)
+      return { label, fill: stroke, width: 0, paths: uPlot.paths.bars({ size: [0.8, 12] }), points: { show: false } };
     const faint = isFilled ? this.#colour(colour, "22%") : undefined;
-    return { label, stroke, fill: faint, width: 2, points: { show: false }, spanGaps: false };
+    return { label, stroke, fill: faint, width: 2, points: { show: true, size: 4, fill: stroke, filter: alone } };
   }
 
   /** A canvas knows no CSS variables, so an element says what the colour is now. */
@@ -90,6 +103,14 @@ class TimePlot extends HTMLElement {
     this.style.color = "";
     return colour;
   }
+}
+
+/** Values without neighbours, which are in no line: they get a point. */
+function alone(plot, series) {
+  const values = plot.data[series];
+  return values.flatMap((value, at) =>
+    value !== null && (values[at - 1] ?? values[at + 1] ?? null) === null ? [at] : [],
+  );
 }
 
 customElements.define("time-plot", TimePlot);

@@ -1,4 +1,4 @@
-/** Captures that could not be read or stored: a page of them, each with what was wrong; tried again one by one or all. */
+/** Captures that could not be read or stored: a page of them, each with what was wrong; one or all are tried again. */
 
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
@@ -10,57 +10,77 @@ import { t } from "./texts.js";
 import { none, waiting, when } from "./widgets.js";
 
 const PATH = `${ADMIN}/quarantine`;
-const PAGE = "20";
+const PAGE = 20;
+const MOST = 1_000;
+const LOOK_EVERY_MS = 5_000;
 
-let items = null;
-let trouble = "";
-let hasMore = false;
-let isAsking = false;
+let known = unknown();
+let isLooking = false;
 
-/** What is known of the quarantine is read anew. */
+function unknown() {
+  return { items: null, hasMore: false, shown: PAGE, trouble: "", lookedAt: 0 };
+}
+
+/** To be read anew. */
 export function forgetQuarantine() {
-  [items, trouble] = [null, ""];
+  known = unknown();
 }
 
 /** The part of the page. */
 export function quarantine() {
-  if (items === null && !trouble) look();
+  if (Date.now() - known.lookedAt > LOOK_EVERY_MS) look();
   return html`<section class="card" aria-labelledby="quarantine-title">
-    <header class="line"><h2 id="quarantine-title">${t("quarantine")}</h2>
-      ${actButton("look-quarantine", t("look_again"), () => look(), { kind: "quiet" })}</header>
+    <h2 id="quarantine-title">${t("quarantine")}</h2>
     <p class="muted">${t("quarantine_means")}</p>
-    ${trouble ? html`<p class="notice bad">${trouble}</p>` : items === null ? waiting() : items.length === 0 ? none(t("quarantine_is_empty")) : listed()}
+    ${known.trouble ? html`<p class="notice bad">${known.trouble}</p>` : nothing}
+    ${known.items ? listed() : known.trouble ? nothing : waiting()}
   </section>`;
 }
 
 function listed() {
+  if (!known.items.length) return none(t("quarantine_is_empty"));
   return html`
     ${may("operate") ? html`<div class="buttons">${actButton("retry-all", t("retry_all"), retryAll)}</div>` : nothing}
-    <ol class="stack" role="list">${repeat(items, (item) => item.quarantine_id, (item) => html`<li class="letter">
-      <p><a href=${clientLink(item.user_id)}>${item.user_id}</a> · ${when(item.quarantined_at)}</p>
-      <p>${item.problem}</p>
-      <pre tabindex="0" role="region" aria-label=${t("as_it_came")}>${item.raw}</pre>
-      ${may("operate")
-        ? html`<div class="buttons">${actButton(`retry ${item.quarantine_id}`, t("retry"), () => retry(item))}</div>` : nothing}
-    </li>`)}</ol>
-    ${hasMore ? html`<p class="buttons">${actButton("more-quarantine", t("more"), () => look(items))}</p>` : nothing}`;
+    <ol class="stack" role="list">${repeat(known.items, (item) => item.quarantine_id, oneItem)}</ol>
+    ${
+      known.hasMore && known.shown < MOST
+        ? html`<p class="buttons">${actButton("more-quarantine", t("more"), more)}</p>`
+        : nothing
+    }`;
 }
 
-async function look(before = []) {
-  if (isAsking) return;
-  isAsking = true;
+function oneItem(item) {
+  return html`<li class="letter">
+    <p class="line"><a href=${clientLink(item.user_id)}>${item.user_id}</a> ${when(item.quarantined_at)}</p>
+    <p>${item.problem}</p>
+    <pre tabindex="0" role="region" aria-label=${t("as_it_came")}>${item.raw}</pre>
+    ${
+      may("operate")
+        ? html`<div class="buttons">${actButton(`retry ${item.quarantine_id}`, t("retry"), () => retry(item))}</div>`
+        : nothing
+    }
+  </li>`;
+}
+
+async function look() {
+  if (isLooking) return;
+  const mine = known;
+  isLooking = true;
+  mine.lookedAt = Date.now();
   try {
-    trouble = "";
-    const after = String(before.at(-1)?.quarantine_id ?? 0);
-    const { data, next } = await callForPage("GET", PATH, { query: [["limit", PAGE], ["after", after]] });
-    items = [...before, ...data];
-    hasMore = next !== null;
+    const { data, next } = await callForPage("GET", PATH, { query: [["limit", String(mine.shown)]] });
+    Object.assign(mine, { items: data, hasMore: next !== null, trouble: "" });
   } catch (error) {
-    trouble = troubleOf(error);
+    mine.trouble = troubleOf(error);
   } finally {
-    isAsking = false;
+    isLooking = false;
     changed();
   }
+}
+
+async function more() {
+  known.shown = Math.min(known.shown + PAGE, MOST);
+  await look();
 }
 
 async function retry(item) {

@@ -14,7 +14,10 @@ export const queues = {
   topics: () => [["topics", "queues"]],
   render: () => html`
     <section class="card" aria-labelledby="queues-title">
-      <header class="line"><h2 id="queues-title">${t("queues_of_rabbitmq")}</h2>${management(state.heard.queues)}</header>
+      <header class="line">
+        <h2 id="queues-title">${t("queues_of_rabbitmq")}</h2>
+        ${management(state.heard.queues)}
+      </header>
       ${state.heard.queues ? all(state.heard.queues) : waiting()}
     </section>
     ${deadLetters(state.heard.queues)}
@@ -30,26 +33,40 @@ function management(known) {
 
 function all({ problem, queues: known }) {
   const columns = [
-    [t("queue")], [t("kind")], [t("ready"), "number"], [t("unacknowledged"), "number"], [t("consumers"), "number"],
-    [t("published_per_s"), "number"], [t("delivered_per_s"), "number"],
+    [t("queue")],
+    [t("kind")],
+    [t("ready"), "number"],
+    [t("unacknowledged"), "number"],
+    [t("consumers"), "number"],
+    [t("published_per_s"), "number"],
+    [t("delivered_per_s"), "number"],
   ];
   return html`
     ${problem ? html`<p class="notice warn">${problem}</p>` : nothing}
-    ${known.length ? cards(t("queues_of_rabbitmq"), columns, repeat(known, (queue) => queue.queue, row)) : nothing}`;
+    ${
+      known.length
+        ? cards(
+            t("queues_of_rabbitmq"),
+            columns,
+            repeat(known, (queue) => queue.queue, row),
+          )
+        : nothing
+    }`;
 }
 
 function row(queue) {
   const isAlone = queue.kind === "work" && !queue.consumers;
   const isWrong = (queue.kind === "dead" && queue.messages > 0) || isAlone;
   return html`<tr role="row">
-    ${cell(t("queue"), html`<code>${queue.queue}</code>`, "name")}
+    ${cell(t("queue"), html`<code>${queue.queue}</code>`, "who")}
     ${cell(t("kind"), html`<span class="badge ${isWrong ? "bad" : ""}">${t(`queue_${queue.kind}`)}</span>`)}
     ${cell(t("ready"), number(queue.ready), "number")}
     ${cell(t("unacknowledged"), number(queue.unacknowledged), "number")}
-    ${cell(t("consumers"), isAlone ? html`<span class="bad">${t("no_consumer")}</span>` : number(queue.consumers), "number")}
+    ${cell(t("consumers"), html`<span class=${isAlone ? "bad" : ""}>${number(queue.consumers)}</span>`, "number")}
     ${cell(t("published_per_s"), rate(queue.publish_rate), "number")}
     ${cell(t("delivered_per_s"), rate(queue.deliver_rate), "number")}
   </tr>`;
 }
 
-const rate = (value) => (value === null || value === undefined ? "–" : value.toLocaleString(undefined, { maximumFractionDigits: 1 }));
+const rate = (value) =>
+  value === null || value === undefined ? "–" : value.toLocaleString(undefined, { maximumFractionDigits: 1 });

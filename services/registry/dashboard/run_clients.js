@@ -37,16 +37,24 @@ function opened(run, outcome, count) {
 
 function list(run, outcome, { clients, next }) {
   const isFailed = outcome === "failed";
-  const columns = isFailed ? [[t("client")], [t("reason")], [t("error")]] : [[t("client")], [t("missing")], [t("unknown")]];
+  const columns = isFailed
+    ? [[t("client")], [t("reason")], [t("error")]]
+    : [[t("client")], [t("missing")], [t("unknown")]];
   const row = (client) => html`<tr role="row">
-    ${cell(t("client"), html`<a href=${clientLink(client.user_id)}>${client.user_id}</a>`)}
-    ${isFailed
-      ? html`${cell(t("reason"), html`<code>${client.reason}</code>`)}${cell(t("error"), client.error)}`
-      : html`${cell(t("missing"), named(client.missing, client.missing_examples))}
-        ${cell(t("unknown"), named(client.unknown, client.unknown_examples))}`}
+    ${cell(t("client"), html`<a href=${clientLink(client.user_id)}>${client.user_id}</a>`, "who")}
+    ${
+      isFailed
+        ? html`${cell(t("reason"), html`<code>${client.reason}</code>`)}${cell(t("error"), client.error)}`
+        : html`${cell(t("missing"), named(client.missing, client.missing_examples))}
+        ${cell(t("unknown"), named(client.unknown, client.unknown_examples))}`
+    }
   </tr>`;
   return html`
-    ${cards(t(`clients_that_${outcome}`), columns, repeat(clients, (client) => client.user_id, row))}
+    ${cards(
+      t(`clients_that_${outcome}`),
+      columns,
+      repeat(clients, (client) => client.user_id, row),
+    )}
     ${next ? html`<button type="button" @click=${() => more(run, outcome)}>${t("more")}</button>` : nothing}`;
 }
 
@@ -62,7 +70,15 @@ async function load(run, outcome, count) {
 
 async function more(run, outcome) {
   const known = shown.get(`${run.run_id} ${outcome}`);
-  await ask(run, outcome, [["limit", PAGE], ["after", known.clients.at(-1).user_id]], known.clients);
+  await ask(
+    run,
+    outcome,
+    [
+      ["limit", PAGE],
+      ["after", known.clients.at(-1).user_id],
+    ],
+    known.clients,
+  );
 }
 
 async function ask(run, outcome, query, before) {

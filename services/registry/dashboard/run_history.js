@@ -28,7 +28,12 @@ export function earlierRuns(live) {
 }
 
 async function ask(last) {
-  const { data, next } = await callForPage("GET", `${PULL_SYNC}/runs`, { query: [["limit", PAGE], ["before", last.run_id]] });
+  const { data, next } = await callForPage("GET", `${PULL_SYNC}/runs`, {
+    query: [
+      ["limit", PAGE],
+      ["before", last.run_id],
+    ],
+  });
   for (const run of data) seen.set(run.run_id, run);
   isAsked = true;
   hasMore = next !== null;

@@ -30,10 +30,14 @@ function starts() {
   return html`<section class="card" aria-labelledby="start-title">
     <h2 id="start-title">${t("start_run")}</h2>
     <ul class="starts" role="list">
-      ${STARTS.map(([name, path, query], index) => html`<li>
-        ${actButton(`start-${name}`, t(`start_${name}`), () => start(name, path, query), { kind: index ? "" : "primary" })}
+      ${STARTS.map(
+        ([name, path, query], index) => html`<li>
+        ${actButton(`start-${name}`, t(`start_${name}`), () => start(name, path, query), {
+          kind: index ? "" : "primary",
+        })}
         <span class="muted">${t(`start_${name}_means`)}</span>
-      </li>`)}
+      </li>`,
+      )}
     </ul>
   </section>`;
 }
@@ -47,7 +51,11 @@ async function start(name, path, query) {
 export function runList(shown, { isShort = false } = {}) {
   if (!shown.length) return none(t("no_runs"));
   return html`<ul class="runs" role="list">
-    ${repeat(shown, (run) => run.run_id, (run) => html`<li class=${isShort ? "" : "card"}>${oneRun(run, isShort)}</li>`)}
+    ${repeat(
+      shown,
+      (run) => run.run_id,
+      (run) => html`<li class=${isShort ? "" : "card"}>${oneRun(run, isShort)}</li>`,
+    )}
   </ul>`;
 }
 
@@ -61,21 +69,33 @@ function oneRun(run, isShort) {
       <span class="muted">${when(run.created_at)}</span>
     </div>
     <progress aria-labelledby=${name} max=${run.requested || 1} value=${run.requested ? run.settled : 1}></progress>
-    <p class="muted">${t("run_so_far", { settled: run.settled, count: run.requested })}${isRunning ? timeLeft(run) : nothing}</p>
-    <p>${t("run_stored", { count: run.stored })}${run.failed ? html` · <span class="bad">${t("run_failed", { count: run.failed })}</span>
-      ${reasons(run)}` : nothing}${run.cancelled ? ` · ${t("run_cancelled_clients", { count: run.cancelled })}` : nothing}</p>
+    <p class="muted">
+      ${t("run_so_far", { settled: run.settled, count: run.requested })}${isRunning ? timeLeft(run) : nothing}
+    </p>
+    <p>${t("run_stored", { count: run.stored })}${
+      run.failed
+        ? html` · <span class="bad">${t("run_failed", { count: run.failed })}</span>
+      ${reasons(run)}`
+        : nothing
+    }${run.cancelled ? ` · ${t("run_cancelled_clients", { count: run.cancelled })}` : nothing}</p>
     ${run.kind === "sync-complete-state" ? html`<p>${compared(run)}</p>` : nothing}
-    ${isShort ? nothing : html`<div class="buttons">
+    ${
+      isShort
+        ? nothing
+        : html`<div class="buttons">
       ${isRunning && may("operate") ? actButton(`cancel-${run.run_id}`, t("cancel_run"), () => cancel(run)) : nothing}
-    </div>${differences(run)}`}`;
+    </div>${differences(run)}`
+    }`;
 }
 
-const timeLeft = (run) => ` · ${run.time_left_s === null ? t("no_rate_yet") : t("time_left", { time: lasting(run.time_left_s) })}`;
+const timeLeft = (run) =>
+  ` · ${run.time_left_s === null ? t("no_rate_yet") : t("time_left", { time: lasting(run.time_left_s) })}`;
 
 function reasons(run) {
   const entries = Object.entries(run.failed_by_reason ?? {});
   if (!entries.length) return nothing;
-  return html`(${entries.map(([reason, count], index) => html`${index ? ", " : ""}<code>${reason}</code> ${number(count)}`)})`;
+  const one = ([reason, count], index) => html`${index ? ", " : ""}<code>${reason}</code> ${number(count)}`;
+  return html`(${entries.map(one)})`;
 }
 
 function compared(run) {

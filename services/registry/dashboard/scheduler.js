@@ -16,7 +16,11 @@ export function schedulerCard(status) {
   return html`<section class="card" aria-labelledby="scheduler-title">
     <header class="line">
       <h2 id="scheduler-title">${t("scheduler")}</h2>
-      <span class="badge ${status.running ? "good" : "warn"}">${t(status.running ? "timer_running" : "timer_stopped")}</span>
+      ${
+        status.running
+          ? html`<span class="badge good">${t("timer_running")}</span>`
+          : html`<span class="badge warn">${t("timer_stopped")}</span>`
+      }
     </header>
     ${status.running ? nothing : html`<p class="muted">${t("timer_stopped_means")}</p>`}
     ${facts([
@@ -30,9 +34,11 @@ export function schedulerCard(status) {
 
 function controls(status) {
   return html`<div class="buttons">
-      ${status.running
-        ? actButton("timer", t("stop_timer"), stop)
-        : actButton("timer", t("start_timer"), start, { kind: "primary" })}
+      ${
+        status.running
+          ? actButton("timer", t("stop_timer"), stop)
+          : actButton("timer", t("start_timer"), start, { kind: "primary" })
+      }
     </div>
     <form class="line" @submit=${setInterval}>
       <label for="interval">${t("new_interval")}</label>

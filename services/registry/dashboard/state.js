@@ -1,4 +1,4 @@
-/** What the page knows now, in one place. Whoever changes it says so by `changed`, and the page is rendered once for all. */
+/** What the page knows now, in one place. Whoever changes it says so by `changed`, and the page is rendered once. */
 
 import { routeOf } from "./routes.js";
 

@@ -21,14 +21,16 @@ export const EN = {
   stream_ended: "The registry ended the connection, or it broke: what is shown may be old.",
   tried_again: "It is tried again by itself.",
   registry_away: "The registry does not answer: is it running, and is the network there?",
-  registry_slow: "The registry did not answer in time. What was asked for may have been done: look before you repeat it.",
+  registry_slow:
+    "The registry did not answer in time. What was asked for may have been done: look before you repeat it.",
   odd_answer: "Something answered {status} that is not the registry: a proxy between may be set up wrongly.",
   unnameable_client: "A browser can't call this client by its user id: use the command line.",
 
   // Signing in
   sign_in: "Sign in",
   sign_out: "Sign out",
-  sign_in_means: "This registry wants an operator's token (OPERATOR_TOKENS). It is kept in this tab only, until you close it.",
+  sign_in_means:
+    "This registry wants an operator's token (OPERATOR_TOKENS). It is kept in this tab only, until you close it.",
   token: "Token",
   no_token_at_all: "A token has no blanks and plain characters only: copy it whole.",
   scope_read: "may look",
@@ -37,16 +39,18 @@ export const EN = {
 
   // Numbers
   numbers: "In numbers",
-  clients_registered: "clients",
+  clients_registered: "Clients",
   clients_all: "All",
   clients_active: "Active",
   clients_failing: "Failing",
   clients_inactive: "Inactive",
   clients_paused: "Paused",
-  in_flight: "pulls under way",
+  in_flight: "Pulls under way",
   pending: "Pending",
   stored: "Stored",
-  success_rate: "success, 5 min.",
+  captures_stored: "Captures stored",
+  captures_pending: "Captures pending",
+  success_rate: "Success, 5 min.",
   lag: "Lag",
 
   // The timer
@@ -62,7 +66,9 @@ export const EN = {
   new_interval: "New interval, in seconds",
   set: "Set",
   stop_timer_asked: "Stop the scheduler?",
-  stop_timer_means: "No client is pulled by itself until somebody starts it again, on all pullers. Captures stay with the clients, and nothing is lost. Runs still work.",
+  stop_timer_means:
+    "No client is pulled by itself until somebody starts it again, on all pullers. Captures stay with the " +
+    "clients, and nothing is lost. Runs still work.",
   timer_was_started: "The scheduler is running.",
   timer_was_stopped: "The scheduler is stopped.",
   interval_was_set: "Each client is pulled every {interval} seconds.",
@@ -70,7 +76,7 @@ export const EN = {
   // The last hour
   throughput: "Throughput, last hour",
   latency: "Duration of pulls, last hour",
-  failures: "Failures",
+  failures: "Failures, last hour",
   captures_a_minute: "Captures a minute",
   pulls_a_minute: "Pulls a minute",
   median: "Median",
@@ -79,11 +85,18 @@ export const EN = {
   minute: "Minute",
   as_table: "As a table",
   no_pulls: "There were no pulls in the last hour.",
-  throughput_said: { one: "One pull stored {captures} captures; at most {most} in a minute, at {at}.", other: "{count} pulls stored {captures} captures; at most {most} in a minute, at {at}." },
-  latency_said: "At last half of the pulls took up to {median}, and 99 % up to {p99}. The slowest minute was at {at}: {worst}.",
-  failures_said: { one: "{failed} of one pull failed: {reasons}.", other: "{failed} of {count} pulls failed: {reasons}." },
+  throughput_said: {
+    one: "One pull stored {captures} captures; at most {most} in a minute, at {at}.",
+    other: "{count} pulls stored {captures} captures; at most {most} in a minute, at {at}.",
+  },
+  latency_said:
+    "In the last minute with pulls half of them took up to {median}, and 99 % up to {p99}. The slowest minute was " +
+    "at {at}, with {worst}.",
+  failures_said: {
+    one: "{failed} of one pull failed: {reasons}.",
+    other: "{failed} of {count} pulls failed: {reasons}.",
+  },
   no_failures: { one: "The only pull went well.", other: "All of the {count} pulls went well." },
-  failures_hour: "Failures, last hour",
 
   // Ranking
   ranking: "Ranking",
@@ -99,6 +112,7 @@ export const EN = {
   state_paused: "paused",
   search_label: "User id begins with",
   by_state: "By state",
+  failed_pulls: "Failures",
   last_pull: "Last pull",
   next_pull: "Next pull",
   under_way: "under way",
@@ -132,16 +146,28 @@ export const EN = {
   was_nudged: "The client is due now.",
   was_paused: "The client is paused: it is pulled no more until it is resumed.",
   was_resumed: "The client is pulled again.",
-  own_interval_was_set: { one: "The client is pulled every second.", other: "The client is pulled every {count} seconds." },
+  own_interval_was_set: {
+    one: "The client is pulled every second.",
+    other: "The client is pulled every {count} seconds.",
+  },
   own_interval_was_taken: "The client has the scheduler's interval.",
   remove_asked: "Remove {user}?",
-  remove_means: "What is stored stays stored, and after its last pull the client held nothing else. It is pulled no more, until it registers again; a running client does that by itself.",
-  remove_means_pending: { one: "One capture is still at the client and stored nowhere else: it is lost if the client never registers again. What is stored stays stored. A running client registers again by itself.", other: "{count} captures are still at the client and stored nowhere else: they are lost if the client never registers again. What is stored stays stored. A running client registers again by itself." },
+  remove_means:
+    "What is stored stays stored, and after its last pull the client held nothing else. It is pulled no more, " +
+    "until it registers again; a running client does that by itself.",
+  remove_means_pending: {
+    one:
+      "One capture is still at the client and stored nowhere else: it is lost if the client never registers " +
+      "again. What is stored stays stored. A running client registers again by itself.",
+    other:
+      "{count} captures are still at the client and stored nowhere else: they are lost if the client never " +
+      "registers again. What is stored stays stored. A running client registers again by itself.",
+  },
   was_removed: "The client {user} is removed.",
   history: "History",
   history_means: "Its last pulls that stored something or failed; those that found nothing are not kept.",
   no_history: "There are none.",
-  pull: "Pull",
+  ended: "Ended",
   outcome: "Outcome",
   outcome_stored: "stored",
   outcome_failed: "failed",
@@ -159,7 +185,8 @@ export const EN = {
   start_recent: "Sync recent",
   start_recent_means: "The same, but only captures of the last 15 minutes.",
   start_complete: "Compare all",
-  start_complete_means: "Compare all that clients have with what is stored, and store what is missing. Nothing is deleted.",
+  start_complete_means:
+    "Compare all that clients have with what is stored, and store what is missing. Nothing is deleted.",
   started_all: "The sync has started.",
   started_recent: "The sync of what is recent has started.",
   started_complete: "The comparison has started.",
@@ -179,11 +206,16 @@ export const EN = {
   run_stored: { one: "One capture stored", other: "{count} captures stored" },
   run_failed: { one: "one client failed", other: "{count} clients failed" },
   run_cancelled_clients: { one: "one client not pulled", other: "{count} clients not pulled" },
-  run_compared: "{missing} were missing here and are stored now, {unknown} are at no client any more, {deleted} of these deleted",
+  run_compared:
+    "{missing} were missing here and are stored now, {unknown} are at no client any more, {deleted} of these deleted",
   cancel_run: "Cancel the run",
   cancel_run_asked: "Cancel this run?",
-  cancel_run_means: "Clients that it waits for are not pulled for it. What is stored stays stored, and the scheduler pulls as ever.",
-  run_was_cancelled: { one: "The run is cancelled; one client was not pulled for it.", other: "The run is cancelled; {count} clients were not pulled for it." },
+  cancel_run_means:
+    "Clients that it waits for are not pulled for it. What is stored stays stored, and the scheduler pulls as ever.",
+  run_was_cancelled: {
+    one: "The run is cancelled; one client was not pulled for it.",
+    other: "The run is cancelled; {count} clients were not pulled for it.",
+  },
   clients_that_failed: "Clients that failed",
   clients_that_differing: "Clients that differ",
   reason: "Reason",
@@ -201,7 +233,6 @@ export const EN = {
   ready: "Ready",
   unacknowledged: "Unacknowledged",
   consumers: "Consumers",
-  no_consumer: "none",
   published_per_s: "In, per s",
   delivered_per_s: "Out, per s",
 
@@ -209,17 +240,17 @@ export const EN = {
   dead_letters: "Dead letters",
   dead_letters_mean: "Messages that could not be handled. They stay until they are replayed.",
   no_dead_letters: "There are none.",
-  look_again: "Look again",
   look_at_oldest: "Look at the oldest",
   busy: "in use",
-  body: "Body",
-  show_whole: "Show all of it",
+  beginning: "Beginning of the body",
+  whole_body: "Whole body",
   cut: "(The rest is not shown.)",
   replay: "Replay",
   replay_all: "Replay all",
   replay_asked: "Replay this message?",
   replay_all_asked: { one: "Replay the message of {queue}?", other: "Replay all {count} messages of {queue}?" },
-  replay_means: "It is given to {queue} again. What fails again comes back here; what was done before is not done twice.",
+  replay_means:
+    "It is given to {queue} again. What fails again comes back here; what was done before is not done twice.",
   was_replayed: { one: "One message was replayed.", other: "{count} messages were replayed." },
   quarantine: "Quarantine",
   quarantine_means: "Captures that could not be read or stored. They are kept as they came.",
@@ -229,5 +260,5 @@ export const EN = {
   retry_all: "Try all again",
   retry_all_asked: "Try everything in quarantine again?",
   retry_means: "What can be stored now leaves the quarantine, the rest stays.",
-  was_retried: { one: "One item is tried again: look again in a moment.", other: "{count} items are tried again: look again in a moment." },
+  was_retried: { one: "One item is tried again.", other: "{count} items are tried again." },
 };

@@ -28,7 +28,8 @@ export const PT = {
   // Signing in
   sign_in: "Entrar",
   sign_out: "Sair",
-  sign_in_means: "Este registro exige o token de um operador (OPERATOR_TOKENS). Ele fica só nesta aba, até você fechá-la.",
+  sign_in_means:
+    "Este registro exige o token de um operador (OPERATOR_TOKENS). Ele fica só nesta aba, até você fechá-la.",
   token: "Token",
   no_token_at_all: "Um token não tem espaços, só caracteres simples: copie-o inteiro.",
   scope_read: "pode ver",
@@ -37,16 +38,18 @@ export const PT = {
 
   // Numbers
   numbers: "Em números",
-  clients_registered: "clientes",
+  clients_registered: "Clientes",
   clients_all: "Todos",
   clients_active: "Ativos",
   clients_failing: "Com falha",
   clients_inactive: "Inativos",
   clients_paused: "Pausados",
-  in_flight: "coletas em curso",
+  in_flight: "Coletas em curso",
   pending: "Pendentes",
   stored: "Guardadas",
-  success_rate: "sucesso, 5 min",
+  captures_stored: "Capturas guardadas",
+  captures_pending: "Capturas pendentes",
+  success_rate: "Sucesso, 5 min",
   lag: "Atraso",
 
   // The timer
@@ -62,7 +65,9 @@ export const PT = {
   new_interval: "Novo intervalo, em segundos",
   set: "Definir",
   stop_timer_asked: "Parar o agendador?",
-  stop_timer_means: "Nenhum cliente é coletado automaticamente até que alguém o inicie de novo, em todos os coletores. As capturas ficam nos clientes, e nada se perde. As execuções continuam possíveis.",
+  stop_timer_means:
+    "Nenhum cliente é coletado automaticamente até que alguém o inicie de novo, em todos os coletores. As " +
+    "capturas ficam nos clientes, e nada se perde. As execuções continuam possíveis.",
   timer_was_started: "O agendador está em execução.",
   timer_was_stopped: "O agendador está parado.",
   interval_was_set: "Cada cliente é coletado a cada {interval} segundos.",
@@ -70,7 +75,7 @@ export const PT = {
   // The last hour
   throughput: "Vazão, última hora",
   latency: "Duração das coletas, última hora",
-  failures: "Falhas",
+  failures: "Falhas, última hora",
   captures_a_minute: "Capturas por minuto",
   pulls_a_minute: "Coletas por minuto",
   median: "Mediana",
@@ -79,11 +84,18 @@ export const PT = {
   minute: "Minuto",
   as_table: "Em tabela",
   no_pulls: "Não houve coletas na última hora.",
-  throughput_said: { one: "Uma coleta guardou {captures} capturas; no máximo {most} em um minuto, às {at}.", other: "{count} coletas guardaram {captures} capturas; no máximo {most} em um minuto, às {at}." },
-  latency_said: "Por último, metade das coletas levou até {median}, e 99 % até {p99}. O minuto mais lento foi às {at}: {worst}.",
-  failures_said: { one: "{failed} de uma coleta falhou: {reasons}.", other: "{failed} de {count} coletas falharam: {reasons}." },
+  throughput_said: {
+    one: "Uma coleta guardou {captures} capturas; no máximo {most} em um minuto, às {at}.",
+    other: "{count} coletas guardaram {captures} capturas; no máximo {most} em um minuto, às {at}.",
+  },
+  latency_said:
+    "No último minuto com coletas, metade levou até {median}, e 99 % até {p99}. O minuto mais lento foi às {at}, " +
+    "com {worst}.",
+  failures_said: {
+    one: "{failed} de uma coleta falhou: {reasons}.",
+    other: "{failed} de {count} coletas falharam: {reasons}.",
+  },
   no_failures: { one: "A única coleta deu certo.", other: "Todas as {count} coletas deram certo." },
-  failures_hour: "Falhas, última hora",
 
   // Ranking
   ranking: "Ranking",
@@ -99,6 +111,7 @@ export const PT = {
   state_paused: "pausado",
   search_label: "O id do usuário começa com",
   by_state: "Por estado",
+  failed_pulls: "Falhas",
   last_pull: "Última coleta",
   next_pull: "Próxima coleta",
   under_way: "em curso",
@@ -132,16 +145,28 @@ export const PT = {
   was_nudged: "O cliente será coletado agora.",
   was_paused: "O cliente está pausado: não é mais coletado até ser retomado.",
   was_resumed: "O cliente volta a ser coletado.",
-  own_interval_was_set: { one: "O cliente é coletado a cada segundo.", other: "O cliente é coletado a cada {count} segundos." },
+  own_interval_was_set: {
+    one: "O cliente é coletado a cada segundo.",
+    other: "O cliente é coletado a cada {count} segundos.",
+  },
   own_interval_was_taken: "O cliente tem o intervalo do agendador.",
   remove_asked: "Remover {user}?",
-  remove_means: "O que está guardado continua guardado, e depois da última coleta o cliente não tinha mais nada. Ele não é mais coletado até se registrar de novo; um cliente em execução faz isso sozinho.",
-  remove_means_pending: { one: "Uma captura ainda está só no cliente: ela se perde se ele nunca mais se registrar. O que está guardado continua guardado. Um cliente em execução se registra de novo sozinho.", other: "{count} capturas ainda estão só no cliente: elas se perdem se ele nunca mais se registrar. O que está guardado continua guardado. Um cliente em execução se registra de novo sozinho." },
+  remove_means:
+    "O que está guardado continua guardado, e depois da última coleta o cliente não tinha mais nada. Ele não é " +
+    "mais coletado até se registrar de novo; um cliente em execução faz isso sozinho.",
+  remove_means_pending: {
+    one:
+      "Uma captura ainda está só no cliente: ela se perde se ele nunca mais se registrar. O que está guardado " +
+      "continua guardado. Um cliente em execução se registra de novo sozinho.",
+    other:
+      "{count} capturas ainda estão só no cliente: elas se perdem se ele nunca mais se registrar. O que está " +
+      "guardado continua guardado. Um cliente em execução se registra de novo sozinho.",
+  },
   was_removed: "O cliente {user} foi removido.",
   history: "Histórico",
   history_means: "As últimas coletas que guardaram algo ou falharam; as que não acharam nada não são mantidas.",
   no_history: "Não há nenhuma.",
-  pull: "Coleta",
+  ended: "Terminou",
   outcome: "Resultado",
   outcome_stored: "guardado",
   outcome_failed: "falhou",
@@ -159,7 +184,8 @@ export const PT = {
   start_recent: "Sincronizar recentes",
   start_recent_means: "O mesmo, mas só capturas dos últimos 15 minutos.",
   start_complete: "Comparar tudo",
-  start_complete_means: "Comparar tudo o que os clientes têm com o que está guardado, e guardar o que falta. Nada é apagado.",
+  start_complete_means:
+    "Comparar tudo o que os clientes têm com o que está guardado, e guardar o que falta. Nada é apagado.",
   started_all: "A sincronização começou.",
   started_recent: "A sincronização do que é recente começou.",
   started_complete: "A comparação começou.",
@@ -179,11 +205,18 @@ export const PT = {
   run_stored: { one: "Uma captura guardada", other: "{count} capturas guardadas" },
   run_failed: { one: "um cliente falhou", other: "{count} clientes falharam" },
   run_cancelled_clients: { one: "um cliente não coletado", other: "{count} clientes não coletados" },
-  run_compared: "{missing} faltavam aqui e agora estão guardadas, {unknown} não estão mais em nenhum cliente, {deleted} destas apagadas",
+  run_compared:
+    "{missing} faltavam aqui e agora estão guardadas, {unknown} não estão mais em nenhum cliente, {deleted} " +
+    "destas apagadas",
   cancel_run: "Cancelar a execução",
   cancel_run_asked: "Cancelar esta execução?",
-  cancel_run_means: "Os clientes que ela espera não são coletados por ela. O que está guardado continua guardado, e o agendador coleta como sempre.",
-  run_was_cancelled: { one: "A execução foi cancelada; um cliente não foi coletado por ela.", other: "A execução foi cancelada; {count} clientes não foram coletados por ela." },
+  cancel_run_means:
+    "Os clientes que ela espera não são coletados por ela. O que está guardado continua guardado, e o agendador " +
+    "coleta como sempre.",
+  run_was_cancelled: {
+    one: "A execução foi cancelada; um cliente não foi coletado por ela.",
+    other: "A execução foi cancelada; {count} clientes não foram coletados por ela.",
+  },
   clients_that_failed: "Clientes que falharam",
   clients_that_differing: "Clientes que diferem",
   reason: "Motivo",
@@ -201,7 +234,6 @@ export const PT = {
   ready: "Prontas",
   unacknowledged: "Não confirmadas",
   consumers: "Consumidores",
-  no_consumer: "nenhum",
   published_per_s: "Entram, por s",
   delivered_per_s: "Saem, por s",
 
@@ -209,17 +241,21 @@ export const PT = {
   dead_letters: "Mensagens mortas",
   dead_letters_mean: "Mensagens que não puderam ser tratadas. Elas ficam até serem reenviadas.",
   no_dead_letters: "Não há nenhuma.",
-  look_again: "Olhar de novo",
   look_at_oldest: "Ver as mais antigas",
   busy: "em uso",
-  body: "Corpo",
-  show_whole: "Mostrar tudo",
+  beginning: "Começo do corpo",
+  whole_body: "Corpo inteiro",
   cut: "(O resto não é mostrado.)",
   replay: "Reenviar",
   replay_all: "Reenviar todas",
   replay_asked: "Reenviar esta mensagem?",
-  replay_all_asked: { one: "Reenviar a mensagem de {queue}?", other: "Reenviar todas as {count} mensagens de {queue}?" },
-  replay_means: "Ela é entregue de novo a {queue}. O que falhar de novo volta para cá; o que já foi feito não é feito duas vezes.",
+  replay_all_asked: {
+    one: "Reenviar a mensagem de {queue}?",
+    other: "Reenviar todas as {count} mensagens de {queue}?",
+  },
+  replay_means:
+    "Ela é entregue de novo a {queue}. O que falhar de novo volta para cá; " +
+    "o que já foi feito não é feito duas vezes.",
   was_replayed: { one: "Uma mensagem foi reenviada.", other: "{count} mensagens foram reenviadas." },
   quarantine: "Quarentena",
   quarantine_means: "Capturas que não puderam ser lidas ou guardadas. São mantidas como vieram.",
@@ -229,5 +265,5 @@ export const PT = {
   retry_all: "Tentar todas de novo",
   retry_all_asked: "Tentar de novo tudo o que está em quarentena?",
   retry_means: "O que puder ser guardado agora sai da quarentena, o resto fica.",
-  was_retried: { one: "Um item é tentado de novo: olhe de novo em instantes.", other: "{count} itens são tentados de novo: olhe de novo em instantes." },
+  was_retried: { one: "Um item é tentado de novo.", other: "{count} itens são tentados de novo." },
 };

@@ -29,14 +29,15 @@ export const lasting = (seconds) => (seconds === null || seconds === undefined ?
 
 /** Names and values; rows without a value, `nothing`, are left out. */
 export function facts(rows) {
+  const shown = rows.filter(([, value]) => value !== nothing);
   return html`<dl class="facts">
-    ${rows.filter(([, value]) => value !== nothing).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
+    ${shown.map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}
   </dl>`;
 }
 
 /** A cell that tells on a phone, where the table is one of cards, which column it is of. */
 export function cell(column, content, kind = "") {
-  return html`<td role="cell" class=${kind} data-column=${column}>${content}</td>`;
+  return html`<td role="cell" class=${kind} data-column=${column}><div>${content}</div></td>`;
 }
 
 /** A table which is one of cards on a phone; its roles are said, as some browsers forget them then. */
