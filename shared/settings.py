@@ -85,6 +85,13 @@ def _without(*names: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _without_login(url: str) -> str:
+    if "@" in url:
+        message = "must not contain a user name or a password: browsers are sent there"
+        raise ValueError(message)
+    return url
+
+
 def _known_sslmode(url: str) -> str:
     if tls.sslmode(url) not in (None, *tls.SSLMODES):
         message = f"must have one of these as sslmode: {', '.join(tls.SSLMODES)}"
@@ -178,6 +185,10 @@ RabbitMQUrl = Annotated[
     _without("cafile", "capath", "cadata", "certfile", "keyfile", "no_verify_ssl"),
 ]
 HttpUrl = Annotated[str, _scheme("http", "https"), AfterValidator(lambda url: url.rstrip("/"))]
+ManagementUrl = Annotated[HttpUrl, AfterValidator(_address)]
+"""Of RabbitMQ's management API, with user and password."""
+PublicUrl = Annotated[HttpUrl, AfterValidator(_without_login)]
+"""To be shown to browsers."""
 Networks = Annotated[frozenset[Network], Field(min_length=1), NoDecode, Separated]
 Ports = Annotated[tuple[InstanceOf[range], ...], NoDecode, BeforeValidator(_port_ranges)]
 CaFile = Annotated[Path | None, BeforeValidator(lambda value: value or None), AfterValidator(_certificates)]

@@ -218,13 +218,13 @@ class DatabaseAwayError(UnavailableError):
 
 
 class TooManyStreamsError(UnavailableError):
-    """As many runs are followed as this registry serves at once."""
+    """As many event streams are open as this registry serves at once."""
 
     retry_after_s = 5.0
 
     def __init__(self) -> None:
-        """Whichever run it is."""
-        super().__init__("Too many runs are being followed; ask for the run's progress instead, or try again soon.")
+        """Whatever they tell of."""
+        super().__init__("Too many event streams are open; ask for the present state instead, or try again soon.")
 
 
 class CapturesNotReadyError(UnavailableError):

@@ -97,8 +97,7 @@ class Runs:
 
     async def progress(self, run_id: UUID) -> RunProgress:
         """How far it is, and why clients failed. Raises as `get` does."""
-        row = await self._row(run_id)
-        return RunProgress.model_validate({**row, "failed_by_reason": json.loads(row["failed_by_reason"])})
+        return _progress(await self._row(run_id))
 
     async def _row(self, run_id: UUID) -> asyncpg.Record:
         row = await self._pool.fetchrow(self._queries["run"], run_id)
@@ -115,6 +114,10 @@ class Runs:
     async def page(self, *, before: UUID | None, limit: int) -> list[Run]:
         """Runs that started before that one, the latest first."""
         return [Run.model_validate(dict(row)) for row in await self._pool.fetch(self._queries["runs"], before, limit)]
+
+    async def latest(self, number: int) -> list[RunProgress]:
+        """So many, the latest first, each with how far it is."""
+        return [_progress(row) for row in await self._pool.fetch(self._queries["runs"], None, number)]
 
     async def clients(
         self, run_id: UUID, *, after: str, limit: int, outcome: RunOutcome | None = None
@@ -163,6 +166,10 @@ def log_finished(runs: Iterable[Mapping[str, Any] | asyncpg.Record]) -> None:
         if run["finished"]:
             counts = {name: run[name] for name in ("clients", "failed", "stored")}
             log.info("run_finished", run_id=str(run["run_id"]), **counts)
+
+
+def _progress(row: asyncpg.Record) -> RunProgress:
+    return RunProgress.model_validate({**row, "failed_by_reason": json.loads(row["failed_by_reason"])})
 
 
 def _log_created(run_id: UUID, kind: RunKind, clients: int) -> None:

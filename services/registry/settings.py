@@ -17,9 +17,11 @@ from shared.settings import (
     CaFile,
     DatabaseUrl,
     Listed,
+    ManagementUrl,
     Networks,
     Port,
     Ports,
+    PublicUrl,
     RabbitMQUrl,
     Seconds,
     ServiceSettings,
@@ -56,6 +58,12 @@ class RegistrySettings(ServiceSettings):
     rabbitmq_url: RabbitMQUrl = "amqp://guest:guest@localhost:5672/"
     rabbitmq_declare: bool = True
     """Whether to declare exchanges and queues; without, RabbitMQ must have them, and its user needs fewer rights."""
+    rabbitmq_management_url: Annotated[
+        ManagementUrl | None, BeforeValidator(lambda value: value or None), Field(repr=False)
+    ] = None
+    """RabbitMQ's management API with a user who may look and his password; without it nobody is told of the queues."""
+    rabbitmq_management_link: Annotated[PublicUrl | None, BeforeValidator(lambda value: value or None)] = None
+    """Where browsers find RabbitMQ's management UI; without it there is no link."""
     registry_host: str = "127.0.0.1"
     registry_port: Port = 8000
     operator_tokens: OperatorTokens = ()

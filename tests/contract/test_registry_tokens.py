@@ -161,7 +161,9 @@ async def test_a_caller_is_let_do_what_his_token_opens(
         token = DerivedTokens([KEY]).for_client(user, await generation(connection, user))
         await generation(connection)
         headers = authorization({**TOKENS, "own": token, "another's": token, "none": None}[caller])
-        answer = await http.request(method, path.format(**IDS), params={"wait_s": 0}, json={}, headers=headers)
+        answer = await http.request(
+            method, path.format(**IDS), params={"wait_s": 0, "topics": "no stream"}, json={}, headers=headers
+        )
         if answer.status_code in {401, 403}:
             refused.add(name)
             assert answer.headers["content-type"] == "application/problem+json"

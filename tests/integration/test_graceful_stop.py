@@ -139,6 +139,19 @@ async def test_an_open_event_stream_ends_with_the_registry(stack: Stack, databas
     assert "graceful shutdown exceeded" not in (stack.folder / "logs" / "registry.log").read_text()
 
 
+async def test_an_open_dashboard_does_not_hold_the_registry_up(stack: Stack) -> None:
+    """Its stream has no end of its own, and ends at once when the registry is to stop."""
+    stack.start("registry")
+    events = f"{stack.url('registry')}/api/v1/admin/events?topics=status&topics=clients&topics=queues"
+    async with httpx.AsyncClient(trust_env=False) as http, http.stream("GET", events, timeout=None) as response:
+        lines = response.aiter_lines()
+        assert (await anext(lines)).startswith("event: ")
+        await end(stack, ["registry"])
+        async for _ in lines:
+            pass
+    assert "graceful shutdown exceeded" not in (stack.folder / "logs" / "registry.log").read_text()
+
+
 @pytest.fixture
 async def fragile(
     tmp_path_factory: pytest.TempPathFactory,

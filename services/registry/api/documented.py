@@ -55,11 +55,12 @@ TAGS: Final = (
     {"name": "ranking", "description": "Which Pokémon is held by most users, and who holds most."},
     {"name": "quarantine", "description": "Captures that could not be read or stored; trying them again."},
     {"name": "dead letters", "description": "Messages that could not be handled; giving them to their queue again."},
+    {"name": "live", "description": "What goes on, as it goes on; for the operators' dashboard."},
     {"name": "system", "description": "Whether the service and what it needs are there."},
     {"name": "pullers", "description": "What the pullers ask for; not for others."},
 )
 
-WITHOUT_DATABASE: Final = frozenset({"system", "dead letters"})
+WITHOUT_DATABASE: Final = frozenset({"system", "dead letters", "live"})
 """Tags whose operations do without PostgreSQL."""
 WITH_CAPTURES: Final = frozenset({"captures", "ranking", "quarantine"})
 """Tags whose operations read what ingest publishes."""
@@ -216,6 +217,11 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
     ),
     "quarantine_replay_one": Documented(
         answers={202: examples.ASKED}, refusals=(UnknownQuarantinedError, ReplayNotTakenError)
+    ),
+    "live_queues": Documented(answers={200: examples.QUEUES}),
+    "live_events": Documented(
+        answers={200: 'event: clients\ndata: {"clients": [], "next": null}\n\n'},
+        refusals=(RefusedError, UnknownClientError, TooManyStreamsError),
     ),
     "system_database_status": Documented(refusals=(DatabaseAwayError, DatabaseRefusesError, CapturesNotReadyError)),
     "system_diagnosis": Documented(answers={200: examples.DIAGNOSIS}),

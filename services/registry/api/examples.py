@@ -60,6 +60,22 @@ MINUTE: Final = {
     "duration_median_s": 0.0263,
     "duration_p99_s": 0.0263,
 }
+QUEUES: Final = {
+    "management_url": "http://localhost:15672",
+    "problem": None,
+    "queues": [
+        {
+            "queue": "ingest.capture-batches",
+            "kind": "work",
+            "messages": 1,
+            "ready": 0,
+            "unacknowledged": 1,
+            "consumers": 1,
+            "publish_rate": 0.2,
+            "deliver_rate": 0.2,
+        }
+    ],
+}
 CAPTURE_WAY: Final = {
     "user_id": "user_1",
     "capture_id": "25_1769860799000_capture",

@@ -73,6 +73,8 @@ NEEDS: Final[Mapping[str, Need]] = {
     "dead_letters_get": Need.READ,
     "dead_letters_replay_one": Need.OPERATE,
     "dead_letters_replay_all": Need.OPERATE,
+    "live_queues": Need.READ,
+    "live_events": Need.READ,
     "system_welcome": Need.NOTHING,
     "system_live": Need.NOTHING,
     "system_alive": Need.NOTHING,

@@ -145,7 +145,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 async def _handle(seldom: Seldom, request: Request, error: Exception) -> ProblemResponse:
-    problem = _translated(error)
+    problem = translated(error)
     event = problem.slug.replace("-", "_")
     if isinstance(problem, UnavailableError) and problem is not error and seldom.may_tell(event):
         log.warning(event, path=request.url.path, problem=str(error) or type(error).__name__)
@@ -168,8 +168,8 @@ def _methods(request: Request) -> set[str]:
     }
 
 
-def _translated(error: Exception) -> RegistryError:
-    """The error in the registry's own words; what is not foreseen is logged by Starlette, with its trace."""
+def translated(error: Exception) -> RegistryError:
+    """The error in the registry's own words; InternalError for what is not foreseen, which its finder has to log."""
     match error:
         case RegistryError():
             return error

@@ -23,9 +23,9 @@ from aiormq.exceptions import (
 from faststream.rabbit import RabbitQueue
 
 from services.registry.amqp import AWAY, connected
-from services.registry.diagnosis.report import BrokerReport, Problem, QueueKind, QueueReport
+from services.registry.diagnosis.report import BrokerReport, Problem, QueueReport, kind_of
 from shared import tls
-from shared.topology import BINDINGS, DIAGNOSIS, EXCHANGE, WORK_QUEUES
+from shared.topology import BINDINGS, DIAGNOSIS, EXCHANGE
 
 _ANSWER_S: Final = 3.0
 """For all queues together, and again for the confirmation of a message."""
@@ -66,22 +66,16 @@ async def _queue(connection: AbstractConnection, queue: RabbitQueue) -> QueueRep
     try:
         declared = await channel.declare_queue(queue.name, passive=True)
     except ChannelNotFoundEntity:
-        return QueueReport(queue=queue.name, kind=_kind(queue), exists=False)
+        return QueueReport(queue=queue.name, kind=kind_of(queue), exists=False)
     result = declared.declaration_result
     await channel.close()
     return QueueReport(
         queue=queue.name,
-        kind=_kind(queue),
+        kind=kind_of(queue),
         exists=True,
         messages=result.message_count,
         consumers=result.consumer_count,
     )
-
-
-def _kind(queue: RabbitQueue) -> QueueKind:
-    if queue in WORK_QUEUES:
-        return "work"
-    return "dead" if queue.name.endswith(".dead") else "delay"
 
 
 def _server(connection: AbstractConnection) -> tuple[str | None, str | None]:

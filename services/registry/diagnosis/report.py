@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from typing import Literal
 
+from faststream.rabbit import RabbitQueue
+
 from services.registry.api.models import ApiModel
 from shared.client_protocol import UtcDatetime
 from shared.migrations import Standing
+from shared.topology import WORK_QUEUES
 
 Problem = Literal["away", "refused", "slow", "unprepared"]
 QueueKind = Literal["work", "delay", "dead"]
+
+
+def kind_of(queue: RabbitQueue) -> QueueKind:
+    """What a queue of ours is for."""
+    if queue in WORK_QUEUES:
+        return "work"
+    return "dead" if queue.name.endswith(".dead") else "delay"
 
 
 class SettingsReport(ApiModel):

@@ -101,7 +101,11 @@ class RankingRoutes:
 
     async def ranking(self, request: Request, limit: Limit = 10) -> Response:
         """Most held first; on a tie the lower number."""
-        entries = [
+        return json_answer(request, await self.entries(limit), _RANKING)
+
+    async def entries(self, limit: int) -> list[RankingEntry]:
+        """So many of the ranking, as it is told."""
+        return [
             RankingEntry(
                 pokemon_id=ranked.pokemon_id,
                 pokemon_name=ranked.pokemon_name,
@@ -111,7 +115,6 @@ class RankingRoutes:
             )
             for ranked in await self._captures.ranking(limit)
         ]
-        return json_answer(request, entries, _RANKING)
 
     async def stats(self, request: Request) -> Response:
         """Totals over all users."""

@@ -1,0 +1,87 @@
+"""What the operators' dashboard shows as it goes on: queues, and everything as one stream of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Final
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from services.registry.api.paging import LONGEST_ID, After
+from services.registry.clients import possible
+from services.registry.errors import RefusedError, TooManyStreamsError
+from services.registry.live.changes import Changes
+from services.registry.live.once import ReadOnce
+from services.registry.live.topics import Topic, Topics, View
+from services.registry.queues import QueuesReport
+from services.registry.routes.clients import Search, State
+
+MOST_STREAMS: Final = 100
+"""Event streams at once, of which those that show clients ask the database once a second for each viewer."""
+
+Wanted = Annotated[
+    list[Topic],
+    Query(min_length=1, max_length=7, description="What to tell of; to be repeated for several. Events are so named."),
+]
+Limit = Annotated[int, Query(ge=1, le=200, description="Most clients in the topic `clients`.")]
+UserId = Annotated[str, Query(max_length=LONGEST_ID, description="Whom the topic `client` is about.")]
+
+
+def _view(limit: Limit = 50, after: After = "", state: State = None, search: Search = "", user_id: UserId = "") -> View:
+    return View(limit=limit, after=possible(after), state=state, search=possible(search), user_id=possible(user_id))
+
+
+class EventRoutes:
+    """`/api/v1/admin/events` and `/api/v1/admin/queues`."""
+
+    def __init__(self, *, topics: Topics, queues: ReadOnce[QueuesReport]) -> None:
+        self._topics = topics
+        self._queues = queues
+        self._streams = 0
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter(prefix="/api/v1/admin", tags=["live"])
+        router.get("/queues")(self.queues)
+        router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(self.can_be_followed)])(
+            self.events
+        )
+        return router
+
+    async def queues(self) -> QueuesReport:
+        """How full each queue of PullSync is and who reads it, by RabbitMQ's management API; at most 2 s old.
+
+        When that can't be asked, `problem` says what to do about it, and there are no queues.
+        """
+        return await self._queues.get()
+
+    async def can_be_followed(self, topics: Wanted, view: Annotated[View, Depends(_view)]) -> None:
+        """Refuse before the stream begins.
+
+        Raises:
+            TooManyStreamsError: there are as many as there may be.
+            RefusedError: it is not said which client to tell of.
+        """
+        if "client" in topics and not view.user_id:
+            message = "The topic `client` needs to know whom it is about: add user_id=<user id>."
+            raise RefusedError(message)
+        if self._streams >= MOST_STREAMS:
+            raise TooManyStreamsError
+
+    async def events(self, topics: Wanted, view: Annotated[View, Depends(_view)]) -> AsyncIterator[ServerSentEvent]:
+        """What goes on, as server-sent events named by their topics; for ever.
+
+        Each carries the whole of its topic, and is sent at once and then whenever that has changed, so whoever connects
+        again has missed nothing. `status` is the scheduler's status, `runs` the latest 10 with their progress, `queues`
+        and `minutes` are as their own endpoints have them, `ranking` has the first 10, `clients` is
+        `{"clients": [...], "next": "<after of the next page>" or null}` and `client` is
+        `{"client": {...} or null, "pulls": [the latest 20]}`. What can't be read at the time is told as `problem` with
+        a `detail`, and sent as soon as it can.
+        """
+        self._streams += 1
+        try:
+            async for event in Changes({topic: self._topics.source(topic, view) for topic in topics}).events():
+                yield event
+        finally:
+            self._streams -= 1
