@@ -32,12 +32,13 @@ const TICK_MS = 1_000;
 
 const live = new Live({
   heard(topic, data) {
-    if (topic === "problem") state.problem = data.detail;
-    else [state.problem, state.heard[topic]] = ["", data];
+    if (topic === "problem") state.problem = data.detail ?? "";
+    else state.heard[topic] = data;
     changed();
   },
   became(now) {
     const since = now.is === state.live.is ? state.live.since : now.since;
+    if (now.is !== "away") state.problem = "";
     state.live = { ...now, since };
     changed();
   },
