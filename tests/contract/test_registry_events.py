@@ -255,7 +255,7 @@ async def test_an_outage_of_the_database_is_told(
     parts: Registry,
     silent: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """Once, in a sentence; the stream goes on, with what needs no database, and tells everything anew afterwards, and that all is well."""
+    """Once, in a sentence; the stream goes on, with what needs no database, tells all anew, and that it is well."""
     address = urlsplit(database.registry_url)
     link = Link("postgres", [address.port or 5432])
     await link.open()

@@ -8,7 +8,7 @@ import { call, clientPath } from "./api.js";
 import { nextPull } from "./clients.js";
 import { may, state } from "./state.js";
 import { t } from "./texts.js";
-import { cards, cell, clientBadge, facts, lasting, none, waiting, when } from "./widgets.js";
+import { cards, cell, clientBadge, countCell, facts, lasting, none, waiting, when } from "./widgets.js";
 
 export const client = {
   title: (route) => route.id,
@@ -156,12 +156,10 @@ function pullRow(pull) {
       ${pull.reason ? html` <code>${pull.reason}</code>` : nothing}
       ${pull.error ? html`<span class="muted why">${pull.error}</span>` : nothing}`,
     )}
-    ${count(t("stored_new"), pull.stored)}
-    ${count(t("duplicates"), pull.duplicates)}
-    ${count(t("quarantined"), pull.quarantined)}
-    ${count(t("pending"), pull.pending)}
+    ${countCell(t("stored_new"), pull.stored)}
+    ${countCell(t("duplicates"), pull.duplicates)}
+    ${countCell(t("quarantined"), pull.quarantined)}
+    ${countCell(t("pending"), pull.pending)}
     ${cell(t("took"), lasting(pull.duration_s), "number")}
   </tr>`;
 }
-
-const count = (column, value) => cell(column, number(value), value ? "number" : "number zero");

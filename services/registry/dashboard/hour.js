@@ -13,6 +13,9 @@ const REASON_COLOURS = ["--bad", "--warn", "--info", "--good", "--muted"];
 /** Which tables are open. */
 const open = new Set();
 
+/** What is drawn of an answer. */
+const drawings = new WeakMap();
+
 /** @param {object[] | undefined} minutes as the registry has them, the oldest first. */
 export function hourOfPulls(minutes) {
   if (!minutes) return waiting();
@@ -110,12 +113,7 @@ function commonest(minutes) {
 }
 
 function figure({ name, minutes, series, columns, write, said, isStacked = false }) {
-  const seconds = minutes.map((minute) => Date.parse(minute.minute) / 1000);
-  const values = columns.map((column) => minutes.map(column));
-  // Stacked bars are drawn over each other, the whole of them first.
-  const drawn = isStacked
-    ? { series: series.toReversed(), data: [seconds, ...stacked(values).toReversed()] }
-    : { series, data: [seconds, ...values] };
+  const drawn = once(minutes, name, () => drawing(minutes, series, columns, isStacked));
   return html`<section class="card" aria-labelledby="${name}-title">
     <header class="line">
       <h2 id="${name}-title">${t(name)}</h2>
@@ -131,6 +129,23 @@ function figure({ name, minutes, series, columns, write, said, isStacked = false
     <p class="muted">${said}</p>
     ${table(name, minutes, series, columns, write)}
   </section>`;
+}
+
+function drawing(minutes, series, columns, isStacked) {
+  const seconds = minutes.map((minute) => Date.parse(minute.minute) / 1000);
+  const values = columns.map((column) => minutes.map(column));
+  // Stacked bars are drawn over each other, the whole of them first.
+  return isStacked
+    ? { series: series.toReversed(), data: [seconds, ...stacked(values).toReversed()] }
+    : { series, data: [seconds, ...values] };
+}
+
+/** The page is rendered each second; a plot is drawn again only when there is something new. */
+function once(minutes, name, make) {
+  const made = drawings.get(minutes) ?? {};
+  made[name] ??= make();
+  drawings.set(minutes, made);
+  return made[name];
 }
 
 function stacked(columns) {

@@ -7,7 +7,7 @@ import { deadLetters } from "./dead_letters.js";
 import { quarantine } from "./quarantine.js";
 import { state } from "./state.js";
 import { t } from "./texts.js";
-import { cards, cell, waiting } from "./widgets.js";
+import { cards, cell, countCell, waiting } from "./widgets.js";
 
 export const queues = {
   title: () => t("queues"),
@@ -61,10 +61,14 @@ function row(queue) {
     ${cell(t("queue"), html`<code>${queue.queue}</code>`, "who")}
     ${cell(t("kind"), html`<span class="badge ${isWrong ? "bad" : ""}">${t(`queue_${queue.kind}`)}</span>`)}
     ${cell(t("ready"), number(queue.ready), "number")}
-    ${cell(t("unacknowledged"), number(queue.unacknowledged), "number")}
-    ${cell(t("consumers"), html`<span class=${isAlone ? "bad" : ""}>${number(queue.consumers)}</span>`, "number")}
-    ${cell(t("published_per_s"), rate(queue.publish_rate), "number")}
-    ${cell(t("delivered_per_s"), rate(queue.deliver_rate), "number")}
+    ${countCell(t("unacknowledged"), queue.unacknowledged)}
+    ${
+      isAlone
+        ? cell(t("consumers"), html`<span class="bad">0</span>`, "number")
+        : countCell(t("consumers"), queue.consumers)
+    }
+    ${countCell(t("published_per_s"), queue.publish_rate, rate(queue.publish_rate))}
+    ${countCell(t("delivered_per_s"), queue.deliver_rate, rate(queue.deliver_rate))}
   </tr>`;
 }
 

@@ -100,7 +100,7 @@ function reasons(run) {
 
 function compared(run) {
   const { missing, unknown, deleted } = run;
-  return t("run_compared", { missing, unknown, deleted });
+  return missing || unknown ? t("run_compared", { missing, unknown, deleted }) : t("run_compared_same");
 }
 
 async function cancel(run) {

@@ -208,6 +208,7 @@ export const EN = {
   run_cancelled_clients: { one: "one client not pulled", other: "{count} clients not pulled" },
   run_compared:
     "{missing} were missing here and are stored now, {unknown} are at no client any more, {deleted} of these deleted",
+  run_compared_same: "Nothing differs",
   cancel_run: "Cancel the run",
   cancel_run_asked: "Cancel this run?",
   cancel_run_means:

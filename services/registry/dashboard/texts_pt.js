@@ -208,6 +208,7 @@ export const PT = {
   run_compared:
     "{missing} faltavam aqui e agora estão guardadas, {unknown} não estão mais em nenhum cliente, {deleted} " +
     "destas apagadas",
+  run_compared_same: "Nada difere",
   cancel_run: "Cancelar a execução",
   cancel_run_asked: "Cancelar esta execução?",
   cancel_run_means:

@@ -1,7 +1,7 @@
 /** Small parts that several views show. Text that comes from elsewhere is only ever text: lit-html escapes it. */
 
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
-import { ago, duration, moment } from "./web/format.js";
+import { ago, duration, moment, number } from "./web/format.js";
 import { now } from "./api.js";
 import { t } from "./texts.js";
 
@@ -39,6 +39,10 @@ export function facts(rows) {
 export function cell(column, content, kind = "") {
   return html`<td role="cell" class=${kind} data-column=${column}><div>${content}</div></td>`;
 }
+
+/** A cell with a number, which a card on a phone leaves out when it is none. */
+export const countCell = (column, count, written = number(count)) =>
+  cell(column, written, count ? "number" : "number zero");
 
 /** A table which is one of cards on a phone; its roles are said, as some browsers forget them then. */
 export function cards(caption, columns, rows) {

@@ -38,8 +38,8 @@ class Changes:
     async def events(self) -> AsyncIterator[ServerSentEvent]:
         """For ever, about once a second.
 
-        What can't be read is told as `problem`, once, and its topic as a whole as soon as it can be read again. When all
-        can be, a `problem` without a detail says so.
+        What can't be read is told as `problem`, once, and its topic as a whole as soon as it can be read again. When
+        all can be, a `problem` without a detail says so.
         """
         while True:
             was_troubled = bool(self._problems)
