@@ -25,7 +25,7 @@ export function hourOfPulls(minutes) {
 function throughput(minutes) {
   const pulls = sum(minutes, "pulls");
   const busiest = minutes.reduce((best, minute) => (minute.stored_captures > best.stored_captures ? minute : best));
-  const values = { count: pulls, captures: sum(minutes, "stored_captures"), most: busiest.stored_captures };
+  const values = { pulls, captures: sum(minutes, "stored_captures"), most: busiest.stored_captures };
   return figure({
     name: "throughput",
     minutes,

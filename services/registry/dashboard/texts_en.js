@@ -85,10 +85,7 @@ export const EN = {
   minute: "Minute",
   as_table: "As a table",
   no_pulls: "There were no pulls in the last hour.",
-  throughput_said: {
-    one: "One pull stored {captures} captures; at most {most} in a minute, at {at}.",
-    other: "{count} pulls stored {captures} captures; at most {most} in a minute, at {at}.",
-  },
+  throughput_said: "Pulls: {pulls}. Captures stored: {captures}, at most {most} in a minute, at {at}.",
   latency_said:
     "In the last minute with pulls half of them took up to {median}, and 99 % up to {p99}. The slowest minute was " +
     "at {at}, with {worst}.",

@@ -84,10 +84,7 @@ export const PT = {
   minute: "Minuto",
   as_table: "Em tabela",
   no_pulls: "Não houve coletas na última hora.",
-  throughput_said: {
-    one: "Uma coleta guardou {captures} capturas; no máximo {most} em um minuto, às {at}.",
-    other: "{count} coletas guardaram {captures} capturas; no máximo {most} em um minuto, às {at}.",
-  },
+  throughput_said: "Coletas: {pulls}. Capturas guardadas: {captures}, no máximo {most} em um minuto, às {at}.",
   latency_said:
     "No último minuto com coletas, metade levou até {median}, e 99 % até {p99}. O minuto mais lento foi às {at}, " +
     "com {worst}.",
