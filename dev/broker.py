@@ -45,6 +45,11 @@ class Broker:
         )
 
 
+def monitoring_url(management_url: str, password: str) -> str:
+    """The management API's URL with the login of the user who may look and nothing else."""
+    return _as_user(management_url, MONITORING_USER, password)
+
+
 async def create_broker(
     server_url: str, management_url: str, *, password: str, monitoring_password: str, vhost: str = "/"
 ) -> Broker:

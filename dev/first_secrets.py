@@ -68,12 +68,14 @@ _VALUES: Final[dict[str, tuple[Callable[[], str], tuple[str, ...]]]] = {
 
 _POSTGRES: Final = "postgresql://pullsync_{}:{}@postgres:5432/pullsync?sslmode=verify-full"
 _RABBITMQ: Final = "amqps://pullsync_{}:{}@rabbitmq:5671/"
+_MANAGEMENT: Final = "https://pullsync_monitoring:{1}@rabbitmq:15671/"
 _TAKEN: Final = {
     "registry/DATABASE_URL": (_POSTGRES, "postgres/REGISTRY_DATABASE_PASSWORD"),
     "ingest/DATABASE_URL": (_POSTGRES, "postgres/INGEST_DATABASE_PASSWORD"),
     "registry/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/REGISTRY_RABBITMQ_PASSWORD"),
     "puller/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/PULLER_RABBITMQ_PASSWORD"),
     "ingest/RABBITMQ_URL": (_RABBITMQ, "rabbitmq/INGEST_RABBITMQ_PASSWORD"),
+    "registry/RABBITMQ_MANAGEMENT_URL": (_MANAGEMENT, "rabbitmq/MONITORING_RABBITMQ_PASSWORD"),
     "client/CLIENT_REGISTRATION_TOKEN": ("{1}", "registry/REGISTRATION_TOKENS"),
     "prometheus/CLIENT_METRICS_TOKEN": ("{1}", "client/CLIENT_METRICS_TOKENS"),
 }

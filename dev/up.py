@@ -20,7 +20,7 @@ from http.client import HTTPException
 from types import FrameType
 from typing import Any, Final
 
-from dev.broker import MONITORING_USER, create_broker
+from dev.broker import MONITORING_USER, create_broker, monitoring_url
 from dev.choices import Choices
 from dev.database import create_database
 from dev.local_data import DATA, DATABASE, kept_password
@@ -117,7 +117,7 @@ def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices
         )
     )
     ports = dict(zip(choices.client_names, choices.client_ports, strict=False))
-    return Stack(
+    services = Stack(
         folder=DATA / "services",
         registry_url=database.registry_url,
         ingest_url=database.ingest_url,
@@ -125,6 +125,12 @@ def _services(postgres: PostgresServer, rabbitmq: RabbitMQNode, choices: Choices
         env={"PULL_SYNC_INTERVAL": _QUICK_INTERVAL_S, "CLIENT_CORS_ORIGINS": _APP, **_tuning()},
         ports={"registry": choices.registry_port, **ports},
     )
+    services.configure(
+        "registry",
+        RABBITMQ_MANAGEMENT_URL=monitoring_url(rabbitmq.management_url, kept_password("monitoring")),
+        RABBITMQ_MANAGEMENT_LINK=rabbitmq.management_url,
+    )
+    return services
 
 
 def _tuning() -> dict[str, str]:
@@ -219,7 +225,7 @@ def _print_addresses(
     services: Stack, rabbitmq: RabbitMQNode, prometheus: PrometheusServer | None, choices: Choices
 ) -> None:
     registry = services.url("registry")
-    print(f"registry API         {registry}      documentation {registry}/docs")
+    print(f"registry API         {registry}      documentation {registry}/docs, dashboard {registry}/dashboard")
     for name in choices.client_names:
         print(f"{name:<20} {services.url(name)}")
     login = f"user {MONITORING_USER}, password {kept_password('monitoring')}"

@@ -68,7 +68,7 @@ class RabbitMQNode:
         prometheus_port: where to serve metrics; any free one unless told.
         epmd_port: where a port mapper runs that the nodes of a cluster share; one of its own unless told.
         join: the name of a node, whose cluster an empty node becomes a part of at its first start.
-        certificate: with it the node speaks TLS, too, on another port.
+        certificate: with it the node speaks TLS, too, on other ports.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class RabbitMQNode:
             distribution=free_port(),
             epmd=free_port() if epmd_port is None else epmd_port,
             amqps=None if certificate is None else free_port(),
+            management_tls=None if certificate is None else free_port(),
         )
         self._certificate = certificate
         self._shares_epmd = epmd_port is not None
@@ -115,6 +116,11 @@ class RabbitMQNode:
     def management_url(self) -> str:
         """Where the management UI and API are, without credentials."""
         return f"http://{LOOPBACK}:{self.ports.management}"
+
+    @property
+    def management_tls_url(self) -> str:
+        """The same by TLS, at the name `localhost`; of a node with a certificate."""
+        return f"https://localhost:{self.ports.management_tls}"
 
     @property
     def metrics_url(self) -> str:

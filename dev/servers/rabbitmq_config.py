@@ -40,7 +40,8 @@ class Ports:
     distribution: int
     epmd: int
     amqps: int | None = None
-    """None for a node without TLS."""
+    management_tls: int | None = None
+    """These two are None for a node without TLS."""
 
 
 def write_files(
@@ -99,7 +100,13 @@ def configuration(credentials: Credentials, ports: Ports, *, join: str | None = 
 def _tls(ports: Ports, certificate: Path, key: Path) -> str:
     listener = f"{LOOPBACK}:{ports.amqps}"
     files = {"ssl_options.certfile": str(certificate), "ssl_options.keyfile": str(key)}
-    return _text({"listeners.ssl.local": listener, **files, **TLS})
+    management = {
+        "management.ssl.ip": LOOPBACK,
+        "management.ssl.port": str(ports.management_tls),
+        "management.ssl.certfile": str(certificate),
+        "management.ssl.keyfile": str(key),
+    }
+    return _text({"listeners.ssl.local": listener, **files, **TLS, **management})
 
 
 def _text(lines: Mapping[str, str]) -> str:

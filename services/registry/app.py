@@ -1,4 +1,7 @@
-"""The registry's composition root: the only place that knows which classes work together."""
+"""The registry's composition root: nobody else knows which classes work together.
+
+Its parts are beside it: `servers` is what the registry talks to, `work` goes on beside requests, `routers` serve them.
+"""
 
 from __future__ import annotations
 

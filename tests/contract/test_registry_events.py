@@ -122,13 +122,18 @@ async def test_each_topic_is_told_at_once(http: httpx.AsyncClient, parts: Regist
 
 
 async def test_a_change_is_told(http: httpx.AsyncClient, parts: Registry) -> None:
-    """And in between nothing: the next event of an idle topic is its change."""
+    """And nothing else: of a topic that stays as it is there is no second event."""
     async with viewer(http, "clients", "ranking") as looking:
         first = dict([await looking.following(), await looking.following()])
         assert first == {"clients": {"clients": [], "next": None}, "ranking": []}
-        await parts.register("ash")
-        name, data = await looking.following()
-        assert (name, [client["user_id"] for client in data["clients"]]) == ("clients", ["ash"])
+        users = ["ash", "brock", "misty"]
+        for number, user in enumerate(users, start=1):
+            await parts.register(user)
+            name, data = await looking.following()
+            assert (name, [client["user_id"] for client in data["clients"]]) == ("clients", users[:number])
+        await parts.clients.unregister("brock")
+        await parts.clients.unregister("misty")
+        await looking.until("clients", lambda data: len(data["clients"]) == 1)
         await parts.leases.settle([failed(await parts.only_due())])
         data = await looking.until("clients", lambda data: bool(data["clients"][0]["failures"]))
         assert (data["clients"][0]["state"], data["clients"][0]["last_reason"]) == ("failing", "timeout")

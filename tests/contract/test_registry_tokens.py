@@ -181,12 +181,25 @@ async def test_a_caller_is_let_do_what_his_token_opens(
         ("/openapi.json", True),
         (f"{PULL_SYNC}/registered-clients", False),
         ("/api/v1/ranking/", False),
+        ("/api/v1/admin/queues", False),
+        ("/api/v1/admin/access", False),
     ],
 )
 async def test_what_a_stranger_sees(http: httpx.AsyncClient, path: str, open_to_all: bool) -> None:  # noqa: FBT001 - a column
     """Written out, so that a fault of the table can't hide one of the guard."""
     assert (await http.get(path)).status_code == (200 if open_to_all else 401)
     assert (await http.get(path, headers=authorization(TOKENS["read"]))).status_code in {200, 503}
+
+
+async def test_the_stream_is_for_who_may_look(http: httpx.AsyncClient, connection: asyncpg.Connection) -> None:
+    """Written out, too. Who gets by the guard is told that he has to name a topic, and no stream begins."""
+    own = DerivedTokens([KEY]).for_client("ash", await generation(connection))
+    for token in (None, own, TOKENS["service"], TOKENS["enrol"]):
+        answer = await http.get("/api/v1/admin/events", headers=authorization(token))
+        assert (answer.status_code, answer.json()["type"]) == (401, "urn:pullsync:problem:unauthenticated")
+    for scope in ("read", "operate", "admin"):
+        answer = await http.get("/api/v1/admin/events", headers=authorization(TOKENS[scope]))
+        assert answer.status_code == 422
 
 
 @pytest.mark.parametrize("scope", ["read", "operate", "admin"])

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
@@ -16,10 +13,8 @@ import pytest
 from aio_pika.abc import AbstractIncomingMessage
 from pydantic import ValidationError
 
-from dev.broker import MONITORING_USER, REGISTRY_USER, Broker
-from dev.certificates import Authority
+from dev.broker import MONITORING_USER, REGISTRY_USER, Broker, monitoring_url
 from dev.database import Database
-from dev.servers.certificate import ServerCertificate
 from dev.servers.ports import free_port
 from services.registry.app import build_app
 from services.registry.queues import Queues, QueuesReport
@@ -34,7 +29,7 @@ TOO_LONG: Final = 8.0
 """Longer than any look takes, and shorter than what it would wait for otherwise."""
 
 
-def as_user(url: str, user: str = MONITORING_USER, password: str = MONITORING_PASSWORD) -> str:
+def as_user(url: str, user: str, password: str) -> str:
     """The management API's URL with that login."""
     parts = urlsplit(url)
     return urlunsplit(parts._replace(netloc=f"{user}:{quote(password, safe='')}@{parts.netloc}"))
@@ -56,7 +51,7 @@ async def report(url: str | None, rabbitmq_url: str, ca_file: Path | None = None
 
 async def test_each_queue_is_told(servers: Servers, broker: Broker) -> None:
     """What waits in it, what somebody has in hand, who reads it; in the order of the pipeline, by their kinds."""
-    url = as_user(servers.management_url)
+    url = monitoring_url(servers.management_url, MONITORING_PASSWORD)
     async with await aio_pika.connect(broker.admin_url) as connection:
         channel = await connection.channel()
         await channel.set_qos(prefetch_count=1)
@@ -92,7 +87,7 @@ async def test_it_is_answered_by_the_registry(database: Database, servers: Serve
         database_url=database.registry_url,
         rabbitmq_url=broker.registry_url,
         rabbitmq_declare=False,
-        rabbitmq_management_url=as_user(servers.management_url),
+        rabbitmq_management_url=monitoring_url(servers.management_url, MONITORING_PASSWORD),
         rabbitmq_management_link=LINK,
     )
     assert quote(MONITORING_PASSWORD) not in repr(settings)
@@ -163,52 +158,14 @@ async def test_a_virtual_host_without_our_queues_is_told(servers: Servers, broke
 async def test_whatever_answers_there_is_told(answer: Any, said: str) -> None:
     """And takes no more of time and memory than it may."""
     async with served(answer) as url:
-        found = await report(as_user(url), "amqp://localhost/")
+        found = await report(monitoring_url(url, MONITORING_PASSWORD), "amqp://localhost/")
     assert (found.queues, said in str(found.problem)) == ([], True)
 
 
 async def test_nobody_there_is_told() -> None:
     """With what to look at."""
-    found = await report(as_user(f"http://127.0.0.1:{free_port()}"), "amqp://localhost/")
+    found = await report(monitoring_url(f"http://127.0.0.1:{free_port()}", MONITORING_PASSWORD), "amqp://localhost/")
     assert "does RABBITMQ_MANAGEMENT_URL lead to it?" in str(found.problem)
-
-
-@asynccontextmanager
-async def tls_before(url: str, certificate: ServerCertificate, folder: Path) -> AsyncIterator[str]:
-    """The same server by TLS, at the name `localhost`."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(*certificate.write(folder))
-    port = urlsplit(url).port or 80
-
-    async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
-            while part := await reader.read(65_536):
-                writer.write(part)
-                await writer.drain()
-        writer.close()
-
-    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        behind = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(copy(reader, behind[1]), copy(behind[0], writer))
-
-    server = await asyncio.start_server(relay, "127.0.0.1", 0, ssl=context)
-    async with server:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
-
-
-async def test_a_wrong_rabbitmq_is_told_no_password(servers: Servers, broker: Broker, tmp_path: Path) -> None:
-    """By TLS the server has to show a certificate of the authority in TLS_CA_FILE; then it is asked as ever."""
-    good, other = Authority.new("a CA"), Authority.new("another CA")
-    for name, made in (("good", good), ("other", other)):
-        (tmp_path / name).write_text(made.certificate_pem)
-    async with tls_before(servers.management_url, good.issue(["localhost"]), tmp_path) as url:
-        found = await report(as_user(url), broker.registry_url, tmp_path / "other")
-        assert (found.queues, "TLS_CA_FILE must name" in str(found.problem)) == ([], True)
-
-        async def told() -> bool:
-            return bool((await report(as_user(url), broker.registry_url, tmp_path / "good")).queues)
-
-        await eventually(told)
 
 
 def test_the_link_has_no_login(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ import pytest
 import structlog
 
 import shared.patience
+from dev.broker import create_broker, monitoring_url
 from dev.certificates import Authority
 from dev.database import Database, create_database
 from dev.servers.certificate import ServerCertificate
@@ -27,6 +28,7 @@ from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import Stack
 from services.registry import app as registry
 from services.registry.dead_letters.queue import BrokerAwayError, DeadLetterQueue
+from services.registry.queues import Queues, QueuesReport
 from shared import tls
 from shared.broker import make_broker
 from shared.consuming import BrokerConnection
@@ -298,6 +300,26 @@ async def test_dead_letters_are_not_read_from_a_wrong_rabbitmq(world: World, wro
             async with queue.opened():
                 pass
     assert ["CERTIFICATE_VERIFY_FAILED" in line["problem"] for line in logs] == [True]
+
+
+@pytest.mark.parametrize("wrong", ["authority", "name"])
+async def test_a_wrong_rabbitmq_is_not_asked_for_its_queues(world: World, wrong: str) -> None:
+    """Nor told the password; the right one is."""
+    await create_broker(
+        world.rabbitmq.url, world.rabbitmq.management_url, password=PASSWORD, monitoring_password=PASSWORD
+    )
+    url = monitoring_url(world.rabbitmq.management_tls_url, PASSWORD)
+
+    async def report(url: str, ca_file: Path) -> QueuesReport:
+        return await Queues(url=url, link=None, rabbitmq_url=world.rabbitmq.amqps_url, ca_file=ca_file).report()
+
+    refused = await report(url.replace(SERVER, "127.0.0.1") if wrong == "name" else url, world.trusted(wrong))
+    assert (refused.queues, REMEDIES[wrong] in str(refused.problem)) == ([], True)
+
+    async def told() -> bool:
+        return bool((await report(url, world.ca_file)).queues)
+
+    await eventually(told)
 
 
 @asynccontextmanager

@@ -193,7 +193,8 @@ def test_the_environment_is_valid(
         monkeypatch.setenv(variable, substituted(value))
     settings, fields = settings_of(name)(), settings_of(name).model_fields
     changed = {field for field in fields if getattr(settings, field) != fields[field].default}
-    servers = {"database_url", "rabbitmq_url", "rabbitmq_declare", "backend_url"}
+    management = {"rabbitmq_management_url", "rabbitmq_management_link"}
+    servers = {"database_url", "rabbitmq_url", "rabbitmq_declare", "backend_url"} | management
     addresses = servers | {f"{name}_host", "registry_anonymous", "registry_hosts"}
     paths = {"client_url", "client_database", "client_import_file"} if name == "client" else set()
     pages = {"client_cors_origins"} & set(fields)  # a sample, to be tried with the original's app

@@ -193,7 +193,7 @@ def test_postgres_takes_nobody_without_tls() -> None:
 
 
 def test_rabbitmq_speaks_tls_only(over: dict[str, Service]) -> None:
-    """As the private node of the tests does, and on no other port."""
+    """As the private node of the tests does; without it there is management alone, for this machine."""
     lines = (ROOT / "deploy" / "rabbitmq" / "tls.conf").read_text(encoding="utf-8").splitlines()
     found = dict(line.split(" = ") for line in lines if not line.startswith("#"))
     assert found == {
@@ -202,6 +202,10 @@ def test_rabbitmq_speaks_tls_only(over: dict[str, Service]) -> None:
         "listeners.ssl.default": "5671",
         "ssl_options.certfile": "/run/secrets/server.crt",
         "ssl_options.keyfile": "/run/secrets/server.key",
+        "management.tcp.port": "15672",
+        "management.ssl.port": "15671",
+        "management.ssl.certfile": "/run/secrets/server.crt",
+        "management.ssl.keyfile": "/run/secrets/server.key",
     }
     assert "./deploy/rabbitmq/tls.conf:/etc/rabbitmq/conf.d/30-tls.conf:ro,z" in mounts(over["rabbitmq"])
 

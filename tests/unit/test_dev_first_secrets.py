@@ -105,6 +105,7 @@ def test_each_service_has_what_it_needs_and_no_more(root: Path) -> None:
         *both,
         "DATABASE_URL",
         "OPERATOR_TOKENS",
+        "RABBITMQ_MANAGEMENT_URL",
         "REGISTRATION_TOKENS",
         "SERVICE_TOKENS",
     }
@@ -165,6 +166,10 @@ def test_services_take_them(
     broker = urlsplit(urls["rabbitmq_url"])
     assert (broker.scheme, broker.username, broker.port) == ("amqps", f"pullsync_{service}", 5671)
     assert broker.password == (root / "rabbitmq" / f"{service.upper()}_RABBITMQ_PASSWORD").read_text().strip()
+    if "rabbitmq_management_url" in urls:
+        management = urlsplit(urls["rabbitmq_management_url"])
+        assert (management.scheme, management.username, management.port) == ("https", "pullsync_monitoring", 15671)
+        assert management.password == (root / "rabbitmq" / "MONITORING_RABBITMQ_PASSWORD").read_text().strip()
     if "database_url" in urls:
         database = urlsplit(urls["database_url"])
         assert (database.username, database.query) == (f"pullsync_{service}", "sslmode=verify-full")
