@@ -79,10 +79,14 @@ async def test_the_first_load_is_small_and_of_one_host(browser: Browser, full: S
 
 async def opened(page: Page) -> None:
     """Open all that can be opened in a view."""
-    closed = page.locator("main details:not([open]) > summary")
-    while await closed.count():
-        await closed.first.click()
-    await expect(page.get_by_text("Loading …")).to_have_count(0)
+    closed, loading = page.locator("main details:not([open]) > summary"), page.get_by_text("Loading …")
+
+    async def nothing_is_left() -> bool:
+        if await closed.count():
+            await closed.first.click()
+        return await closed.count() + await loading.count() == 0
+
+    await eventually(nothing_is_left)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -127,6 +127,7 @@ async def test_one_is_found_among_many(browser: Browser, stack: Stack, database:
         await shown(page, *first)
         await page.get_by_role("link", name="Next").click()
         await shown(page, *second)
+        await expect(page.get_by_role("link", name="Next")).to_be_focused()
         await page.get_by_role("link", name="Next").click()
         await expect(page.get_by_role("link", name="user-000101")).to_be_visible()
         await page.get_by_role("link", name="Previous").click()

@@ -11,6 +11,7 @@ from tests.pages.operating import (
     BATCHES,
     agrees,
     bury,
+    goes,
     management_of,
     messages_in,
     put_quarantined,
@@ -47,6 +48,9 @@ async def test_dead_letters_are_looked_at_and_replayed(
         for body in (b'{"oldest": "<b>bold</b>"}', b"no JSON at all", b"\xff\x00"):
             await bury(broker, body)
         await expect(card.get_by_role("heading", name=BATCHES)).to_contain_text("3")
+        await goes(page, "#/")
+        await expect(page.get_by_text("3 messages could not be handled.")).to_be_visible()
+        await page.get_by_role("link", name="Dead letters").click()
         await card.get_by_text("Look at the oldest").click()
         oldest = card.locator(".letter").first
         await expect(oldest).to_contain_text("CaptureBatch from puller (25 bytes) was put here by hand.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Request, expect
 
 from dev.database import Database
 from dev.stack import Stack
@@ -44,6 +44,8 @@ async def test_a_run_with_a_client_that_fails(browser: Browser, stack: Stack, da
 async def test_a_run_is_cancelled(browser: Browser, stack: Stack, database: Database) -> None:
     """After a question, of which no is an answer as well; while it goes on it shows how far it is."""
     async with running(stack, database, clients=1), watching(browser, stack, "#/runs") as page:
+        cancels: list[Request] = []
+        page.on("request", lambda request: cancels.append(request) if request.url.endswith("/cancel") else None)
         stack.kill("puller-1")
         await page.get_by_role("button", name="Compare all").click()
         run = page.locator(".runs > li").first
@@ -61,6 +63,7 @@ async def test_a_run_is_cancelled(browser: Browser, stack: Stack, database: Data
         await expect(said(page)).to_have_text("The run is cancelled; one client was not pulled for it.")
         await expect(run.get_by_role("heading")).to_contain_text("cancelled")
         await expect(cancel).to_have_count(0)
+        assert len(cancels) == 1
 
 
 async def sets_interval(page: Page, seconds: str) -> None:

@@ -2,7 +2,7 @@
 
 import { html, nothing, render } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
-import { ago } from "./web/format.js";
+import { timeOfDay } from "./web/format.js";
 import { refusalsGoTo, say } from "./acting.js";
 import { ADMIN, call, token } from "./api.js";
 import { client } from "./client.js";
@@ -33,7 +33,7 @@ const TICK_MS = 1_000;
 const live = new Live({
   heard(topic, data) {
     if (topic === "problem") state.problem = data.detail ?? "";
-    else state.heard[topic] = data;
+    else [state.heard[topic], state.heardAt[topic]] = [data, state.route];
     changed();
   },
   became(now) {
@@ -46,11 +46,12 @@ const live = new Live({
 });
 
 /** Ask what the caller may, and begin; again and again while nobody answers. */
-async function enter() {
+async function enter({ wasForm = false } = {}) {
   try {
     state.access = await call("GET", `${ADMIN}/access`);
     state.outside = null;
     follow();
+    if (wasForm) focusTitle();
   } catch (problem) {
     if (problem.status === undefined) throw problem;
     if (problem.status === 401 || problem.status === 403) {
@@ -71,13 +72,26 @@ function leave(problem) {
   forgetQuarantine();
   Object.assign(state, { access: null, heard: {}, problem: "", notice: null });
   state.outside = { kind: "sign_in", text: problem?.message ?? "" };
-  changed();
+  if (problem) focusTitle();
+  else changed();
+}
+
+/** Forget it all, whatever part of the page has it in hand. */
+function signOut() {
+  token.forget();
+  location.reload();
+}
+
+/** Where what had the focus is gone, it goes to the beginning of what is there instead. */
+function focusTitle() {
+  show();
+  document.querySelector("main h1")?.focus({ preventScroll: true });
 }
 
 function signIn(wrong) {
   state.outside = wrong ? { kind: "sign_in", text: wrong } : { kind: "asking", text: "" };
   changed();
-  if (!wrong) enter();
+  if (!wrong) enter({ wasForm: true });
 }
 
 const view = () => VIEWS[state.route.view];
@@ -88,28 +102,24 @@ function follow() {
 
 function went() {
   const [from, to] = [state.route, routeOf(location.hash)];
-  if (from.view !== to.view || from.id !== to.id || from.query.toString() !== to.query.toString()) {
-    delete state.heard.client;
-    if (from.query.get("after") !== to.query.get("after")) delete state.heard.clients;
-  }
-  const isElsewhere = from.view !== to.view || from.id !== to.id;
   state.route = to;
-  if (isElsewhere) {
-    state.notice = null;
-    forgetDeadLetters();
-    forgetQuarantine();
-  }
   follow();
-  show();
-  if (!isElsewhere) return;
+  if (from.view === to.view && from.id === to.id) {
+    show();
+    return;
+  }
+  state.notice = null;
+  delete state.heard.client;
+  forgetDeadLetters();
+  forgetQuarantine();
+  focusTitle();
   scrollTo(0, 0);
-  document.querySelector("main h1")?.focus({ preventScroll: true });
 }
 
 function liveness() {
   const { is, since, why } = state.live;
   if (is === "away") {
-    const text = t("not_live_since", { since: ago(new Date(since).toISOString()) });
+    const text = t("not_live_since", { since: timeOfDay(since) });
     return html`<span class="badge bad" title=${why}>${text}</span>`;
   }
   return html`<span class="badge ${is === "live" ? "good" : ""}">${t(`stream_${is}`)}</span>`;
@@ -132,7 +142,7 @@ function header() {
         ${
           state.access.needs_token
             ? html`<span class="muted">${t(`scope_${state.access.scope}`)}</span>
-          <button type="button" class="quiet" @click=${() => leave(null)}>${t("sign_out")}</button>`
+          <button type="button" class="quiet" @click=${signOut}>${t("sign_out")}</button>`
             : nothing
         }
       </div>`

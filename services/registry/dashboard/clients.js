@@ -14,7 +14,7 @@ const STATES = ["", "active", "failing", "inactive", "paused"];
 
 /** Which page led to which, as cursors lead forward only. */
 const before = new Map();
-let typing;
+let typing = null;
 
 export const clients = {
   title: () => t("clients"),
@@ -25,7 +25,7 @@ export const clients = {
   ],
   render: (route) => html`
     ${filters(asked(route))}
-    ${state.heard.clients ? page(asked(route), state.heard.clients) : waiting()}`,
+    ${state.heard.clients ? page(route, state.heard.clients) : waiting()}`,
 };
 
 function asked(route) {
@@ -39,7 +39,7 @@ function filters(now) {
     <search>
       <label for="search">${t("search_label")}</label>
       <input id="search" type="search" autocomplete="off" spellcheck="false" autocapitalize="off"
-        maxlength="255" .value=${now.search} @input=${(event) => typed(now, event.target.value)}>
+        maxlength="255" .value=${typing ? beingTyped() : now.search} @input=${typed}>
     </search>
     <nav aria-label=${t("by_state")}><ul class="chips" role="list">
       ${STATES.map(
@@ -51,13 +51,21 @@ function filters(now) {
   </div>`;
 }
 
+const beingTyped = () => document.getElementById("search")?.value ?? "";
+
 /** The page follows what is typed, without a step back for each letter. */
-function typed(now, search) {
+function typed() {
   clearTimeout(typing);
-  typing = setTimeout(() => location.replace(clientsLink({ state: now.state, search })), TYPED_MS);
+  typing = setTimeout(() => {
+    typing = null;
+    if (state.route.view !== "clients") return;
+    location.replace(clientsLink({ state: asked(state.route).state, search: beingTyped() }));
+  }, TYPED_MS);
 }
 
-function page(now, { clients: shown, next }) {
+/** Where another page is asked for, the last one stays until that is there. */
+function page(route, { clients: shown, next }) {
+  const now = asked(state.heardAt.clients);
   if (!shown.length && !now.after) return none(t(now.search || now.state ? "no_such_clients" : "no_clients"));
   const columns = [
     [t("client")],
@@ -67,14 +75,11 @@ function page(now, { clients: shown, next }) {
     [t("pending"), "number"],
     [t("next_pull")],
   ];
-  return html`
-    ${cards(
-      t("clients"),
-      columns,
-      repeat(shown, (client) => client.user_id, row),
-    )}
-    ${shown.length ? nothing : none(t("no_more_clients"))}
-    ${pages(now, next)}`;
+  const rows = repeat(shown, (client) => client.user_id, row);
+  return html`<div class="stack" aria-busy=${state.heardAt.clients !== route}>
+    ${shown.length ? cards(t("clients"), columns, rows) : none(t("no_more_clients"))}
+    ${pages(now, next)}
+  </div>`;
 }
 
 function row(client) {

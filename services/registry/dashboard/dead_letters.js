@@ -13,9 +13,16 @@ const PATH = `${ADMIN}/dead-letters`;
 /** Who looks has a queue for himself for a moment, so it is not done each second. */
 const LOOK_EVERY_MS = 15_000;
 
-/** What is known: `counts` by queue, the `open` queue with its oldest `letters`, and bodies by the message's id. */
+/**
+ * What is known: `counts` by queue, the `open` queue with its oldest `letters`, and by the message's id its body, once
+ * somebody wants to see that: `{isAsked, text, trouble}`.
+ */
 let known = unknown();
 let isLooking = false;
+let turn = Promise.resolve();
+
+/** Looks after what was asked before, so that this page does not stand in its own way. */
+const inTurn = (run) => (turn = turn.then(run));
 
 function unknown() {
   return { counts: null, trouble: "", lookedAt: 0, heardBefore: "", open: null, letters: null, bodies: new Map() };
@@ -51,26 +58,30 @@ function listed() {
   return html`<ul class="stack" role="list">${repeat(shown, (queue) => queue.queue, oneQueue)}</ul>`;
 }
 
-async function look() {
+function look() {
   if (isLooking) return;
   const mine = known;
   isLooking = true;
   mine.lookedAt = Date.now();
-  try {
-    const before = String(mine.counts?.find((queue) => queue.queue === mine.open)?.messages);
-    mine.counts = await call("GET", PATH);
-    const now = String(mine.counts.find((queue) => queue.queue === mine.open)?.messages);
-    if (mine.open && (mine.letters === null || now !== before)) await lookInto(mine, mine.open);
-    mine.trouble = "";
-  } catch (error) {
-    mine.trouble = troubleOf(error);
-  } finally {
-    isLooking = false;
-    changed();
-  }
+  inTurn(async () => {
+    try {
+      const before = countOf(mine.open, mine.counts);
+      mine.counts = await call("GET", PATH);
+      if (mine.open && (mine.letters === null || countOf(mine.open, mine.counts) !== before)) await lookInto(mine);
+      mine.trouble = "";
+    } catch (error) {
+      mine.trouble = troubleOf(error);
+    } finally {
+      isLooking = false;
+      changed();
+    }
+  });
 }
 
-async function lookInto(mine, queue) {
+const countOf = (name, counts) => counts?.find((queue) => queue.queue === name)?.messages;
+
+async function lookInto(mine) {
+  const queue = mine.open;
   const letters = await call("GET", `${PATH}/${encodeURIComponent(queue)}`);
   if (mine.open === queue) mine.letters = letters;
 }
@@ -84,16 +95,15 @@ function oneQueue({ queue, messages }) {
     </div>
     <details .open=${isOpen} @toggle=${(event) => opened(queue, event.target.open)}>
       <summary>${t("look_at_oldest")}</summary>
-      ${isOpen ? (known.letters ? oldest(queue, known.letters) : waiting()) : nothing}
+      ${isOpen ? (known.letters ? oldest(queue, known.letters) : known.trouble ? nothing : waiting()) : nothing}
     </details>
   </li>`;
 }
 
 function opened(queue, isOpen) {
   if (isOpen === (known.open === queue)) return;
-  [known.open, known.letters] = [isOpen ? queue : null, null];
+  Object.assign(known, { open: isOpen ? queue : null, letters: null, lookedAt: 0 });
   changed();
-  if (isOpen) tried(known, () => lookInto(known, queue));
 }
 
 function oldest(queue, letters) {
@@ -110,10 +120,12 @@ function oneLetter(queue, letter) {
   const body = known.bodies.get(letter.id);
   return html`<li class="letter">
     <p>${letter.summary}</p>
-    ${body ? nothing : html`<pre tabindex="0" role="region" aria-label=${t("beginning")}>${letter.preview}</pre>`}
-    <details @toggle=${(event) => event.target.open && tried(known, () => lookAtBody(queue, letter))}>
+    ${body?.text ? nothing : html`<pre tabindex="0" role="region" aria-label=${t("beginning")}>${letter.preview}</pre>`}
+    <details @toggle=${(event) => event.target.open && lookAtBody(queue, letter)}>
       <summary>${t("whole_body")}</summary>
-      ${body ? html`<pre tabindex="0" role="region" aria-label=${t("whole_body")}>${body}</pre>` : waiting()}
+      ${body?.text ? html`<pre tabindex="0" role="region" aria-label=${t("whole_body")}>${body.text}</pre>` : nothing}
+      ${body?.trouble ? html`<p class="notice bad">${body.trouble}</p>` : nothing}
+      ${body?.isAsked ? waiting() : nothing}
     </details>
     ${
       may("operate")
@@ -127,20 +139,24 @@ function oneLetter(queue, letter) {
 
 const pathOf = (queue, letter) => `${PATH}/${encodeURIComponent(queue)}/${encodeURIComponent(letter.id)}`;
 
-async function lookAtBody(queue, letter) {
-  if (known.bodies.has(letter.id)) return;
-  const { body, body_format: format, body_is_cut: isCut } = await call("GET", pathOf(queue, letter));
-  const text = format === "json" ? JSON.stringify(body, null, 2) : body;
-  known.bodies.set(letter.id, isCut ? `${text}\n${t("cut")}` : text);
+function lookAtBody(queue, letter) {
+  const { bodies } = known;
+  if (bodies.get(letter.id)?.text) return;
+  bodies.set(letter.id, { isAsked: true });
+  changed();
+  inTurn(async () => {
+    try {
+      bodies.set(letter.id, { text: written(await call("GET", pathOf(queue, letter))) });
+    } catch (error) {
+      bodies.set(letter.id, { trouble: troubleOf(error) });
+    }
+    changed();
+  });
 }
 
-async function tried(mine, run) {
-  try {
-    await run();
-  } catch (error) {
-    mine.trouble = troubleOf(error);
-  }
-  changed();
+function written({ body, body_format: format, body_is_cut: isCut }) {
+  const text = format === "json" ? JSON.stringify(body, null, 2) : body;
+  return isCut ? `${text}\n${t("cut")}` : text || t("empty");
 }
 
 async function replayOne(queue, letter) {

@@ -34,9 +34,8 @@ export class Live {
     addEventListener("online", () => this.#reopen());
   }
 
-  /** Listen to what this query asks for, and to nothing else; null for nothing at all. */
+  /** Listen from now on to what this query asks for, and to nothing else; null for nothing at all. */
   follow(query) {
-    if (query?.toString() === this.#query?.toString()) return;
     this.#query = query;
     this.#reopen();
   }

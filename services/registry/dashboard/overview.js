@@ -15,12 +15,9 @@ const RUNS_SHOWN = 3;
 
 export const overview = {
   title: () => t("overview"),
-  topics: () => [
-    ["topics", "minutes"],
-    ["topics", "runs"],
-    ["topics", "ranking"],
-  ],
+  topics: () => ["minutes", "runs", "ranking", "queues"].map((topic) => ["topics", topic]),
   render: () => html`
+    ${state.heard.queues ? deadLetters(state.heard.queues) : nothing}
     ${state.heard.status ? numbers(state.heard.status) : waiting()}
     <div class="columns">
       <div class="stack">
@@ -57,6 +54,14 @@ function numbers(status) {
       ${tile(t("lag"), lasting(status.lag_s))}
     </ul>
   </section>`;
+}
+
+/** What lies there waits for somebody, so it is said where he looks first. */
+function deadLetters({ queues }) {
+  const dead = queues.filter((queue) => queue.kind === "dead").reduce((all, queue) => all + queue.messages, 0);
+  if (!dead) return nothing;
+  const text = t("dead_letters_lie", { count: dead });
+  return html`<p class="notice bad">${text} <a href="#/queues">${t("dead_letters")}</a></p>`;
 }
 
 function stateTile(name, count) {

@@ -2,6 +2,7 @@
 
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
+import { number } from "./web/format.js";
 import { actButton, asked, troubleOf } from "./acting.js";
 import { ADMIN, call, callForPage } from "./api.js";
 import { clientLink } from "./routes.js";
@@ -30,7 +31,7 @@ export function forgetQuarantine() {
 export function quarantine() {
   if (Date.now() - known.lookedAt > LOOK_EVERY_MS) look();
   return html`<section class="card" aria-labelledby="quarantine-title">
-    <h2 id="quarantine-title">${t("quarantine")}</h2>
+    <h2 id="quarantine-title">${t("quarantine")} ${known.items?.length ? counted() : nothing}</h2>
     <p class="muted">${t("quarantine_means")}</p>
     ${known.trouble ? html`<p class="notice bad">${known.trouble}</p>` : nothing}
     ${known.items ? listed() : known.trouble ? nothing : waiting()}
@@ -48,6 +49,8 @@ function listed() {
         : nothing
     }`;
 }
+
+const counted = () => html`<span class="badge bad">${number(known.items.length)}${known.hasMore ? "+" : ""}</span>`;
 
 function oneItem(item) {
   return html`<li class="letter">

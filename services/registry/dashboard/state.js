@@ -13,6 +13,8 @@ export const state = {
   live: { is: "connecting", since: Date.now(), why: "" },
   /** The latest event of each topic; null for what was not heard yet. */
   heard: {},
+  /** Where the page was when it heard that. */
+  heardAt: {},
   /** A sentence of the registry: what it can't read at the moment. */
   problem: "",
   /** What came of the last action: `{text, isBad}`. */

@@ -235,6 +235,7 @@ export const EN = {
   delivered_per_s: "Out, per s",
 
   // Dead letters and quarantine
+  dead_letters_lie: { one: "One message could not be handled.", other: "{count} messages could not be handled." },
   dead_letters: "Dead letters",
   dead_letters_mean: "Messages that could not be handled. They stay until they are replayed.",
   no_dead_letters: "There are none.",
@@ -242,6 +243,7 @@ export const EN = {
   busy: "in use",
   beginning: "Beginning of the body",
   whole_body: "Whole body",
+  empty: "(It is empty.)",
   cut: "(The rest is not shown.)",
   replay: "Replay",
   replay_all: "Replay all",

@@ -236,6 +236,10 @@ export const PT = {
   delivered_per_s: "Saem, por s",
 
   // Dead letters and quarantine
+  dead_letters_lie: {
+    one: "Uma mensagem morreu sem ser tratada.",
+    other: "{count} mensagens morreram sem ser tratadas.",
+  },
   dead_letters: "Mensagens mortas",
   dead_letters_mean: "Mensagens que não puderam ser tratadas. Elas ficam até serem reenviadas.",
   no_dead_letters: "Não há nenhuma.",
@@ -243,6 +247,7 @@ export const PT = {
   busy: "em uso",
   beginning: "Começo do corpo",
   whole_body: "Corpo inteiro",
+  empty: "(Está vazio.)",
   cut: "(O resto não é mostrado.)",
   replay: "Reenviar",
   replay_all: "Reenviar todas",
