@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Annotated, Final, Generic, Literal, TypeVar
+from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
     PlainSerializer,
     StringConstraints,
     WithJsonSchema,
+    model_validator,
 )
 
 HEALTH_PATH: Final = "/api/client/health"
@@ -26,6 +28,9 @@ ACKNOWLEDGE_PATH: Final = "/api/client/acknowledge"
 STATS_PATH: Final = "/api/client/stats"
 ADD_CAPTURE_PATH: Final = "/api/client/add-capture"
 ALL_CAPTURES_PATH: Final = "/api/client/all-captures"
+CAPTURE_STATES_PATH: Final = "/api/client/capture-states"
+RANKING_PATH: Final = "/api/client/ranking"
+"""The last two are the reference client's own, for its web page."""
 
 ID_CHARS: Final = 255
 """Longest `user_id` or `capture_id`: both together must fit a Postgres index row (2,704 bytes) at 4 bytes each."""
@@ -35,6 +40,9 @@ PAGE_CAPTURES: Final = 1_000
 
 ACKNOWLEDGE_BODY_BYTES: Final = 64 * 1024
 """Largest acknowledgement sent at once: deployed Node.js clients refuse bodies above Express' 100 kB default."""
+
+MOST_STATES: Final = 1_000
+"""Ids in one request of `capture-states`."""
 
 
 def in_utc(value: datetime) -> datetime:
@@ -50,6 +58,15 @@ def in_utc(value: datetime) -> datetime:
     except OverflowError as error:
         message = "the time is outside the years 1 to 9999 in UTC"
         raise ValueError(message) from error
+
+
+def from_iso(value: object) -> object:
+    """The moment that an ISO 8601 text tells; what is no text stays as it is, for a strict model to refuse.
+
+    Raises:
+        ValueError: the text is no such time.
+    """
+    return in_utc(datetime.fromisoformat(value)) if isinstance(value, str) else value
 
 
 def iso_millis(value: datetime) -> str:
@@ -173,6 +190,60 @@ class AddCapture(WireModel):
     pokemon_name: PokemonName
     action: Action = "capture"
     removed: bool = False
+    capture_id: Identifier | None = None
+    """Made by the sender, who may then repeat the request: it makes one capture. The reference client's own."""
+    timestamp: Annotated[UtcDatetime, BeforeValidator(from_iso)] | None = None
+    """When it was made, if not now; only together with `capture_id`."""
+
+    @model_validator(mode="after")
+    def _is_repeatable(self) -> Self:
+        """Sent twice, a time without an id would be two captures."""
+        if self.timestamp is not None and self.capture_id is None:
+            message = "timestamp is only taken together with capture_id"
+            raise ValueError(message)
+        return self
+
+
+class AskStates(WireModel):
+    """Body of `POST /api/client/capture-states`, of the reference client."""
+
+    capture_ids: Annotated[list[str], Field(max_length=MOST_STATES)]
+
+
+class CaptureState(WireModel):
+    """How far a capture has come."""
+
+    capture_id: str
+    state: Literal["pending", "pulled", "stored"]
+    """Only here; in an answer to whoever pulls, which may have got lost; acknowledged."""
+    pulled_at: UtcDatetime | None
+    """The first time that it was in such an answer, as far as that is on record."""
+    stored_at: UtcDatetime | None
+    """When it was acknowledged."""
+
+
+class CaptureStates(WireModel):
+    """Answer of `POST /api/client/capture-states`: those that the client has, in the order asked."""
+
+    captures: list[CaptureState]
+
+
+class RankingEntry(WireModel):
+    """A Pokémon that users hold."""
+
+    pokemon_id: PokemonId
+    pokemon_name: PokemonName
+    favorite_count: Annotated[int, Field(ge=0)]
+    """Users who hold it."""
+    last_updated: UtcDatetime
+
+
+class Ranking(WireModel):
+    """Answer of `GET /api/client/ranking`, of the reference client: what the registry says."""
+
+    ranking: list[RankingEntry]
+    as_of: UtcDatetime
+    """When the registry was asked."""
 
 
 class Registration(WireModel):

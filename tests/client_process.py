@@ -89,8 +89,8 @@ class Process:
 
 
 @asynccontextmanager
-async def starting_clients(folder: Path) -> AsyncIterator[Start]:
-    """Starts clients in this folder and in an empty environment, and ends what is left of them."""
+async def starting_clients(folder: Path, *, checkout: Path = ROOT) -> AsyncIterator[Start]:
+    """Starts clients of a checkout in this folder and in an empty environment, and ends what is left of them."""
     started: list[Process] = []
 
     async def launch(*, serving: bool = True, **variables: str) -> Process:
@@ -103,7 +103,7 @@ async def starting_clients(folder: Path) -> AsyncIterator[Start]:
                 "-m",
                 "services.client",
                 cwd=folder,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), **variables},
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": str(checkout), **variables},
                 stdout=file,
                 stderr=file,
             )

@@ -22,9 +22,11 @@ from services.client.legacy_import import import_once
 from services.client.metrics import ClientMetrics, MetricsAccess, MetricsRoutes
 from services.client.nudge import Nudger, nudge_url
 from services.client.pull_access import PullAccess
+from services.client.ranking import RankingRoutes, RegistryRanking, ranking_url
 from services.client.registration import Registrar
 from services.client.retention import Retention
 from services.client.routes import ClientRoutes
+from services.client.states import States
 from services.client.store import CLIENT_VERSION, CaptureStore
 from shared import tls, tracing
 from shared.client_protocol import Registration
@@ -59,10 +61,11 @@ def build_app(settings: ClientSettings) -> FastAPI:
     The lifespan raises StartupError when the client can't start.
     """
     queries = load_queries("services.client")
-    database = Database(path=settings.client_database, schema=queries["schema"])
+    database = Database(path=settings.client_database, queries=queries)
     store = CaptureStore(database=database, queries=queries, user_id=settings.client_user_id, clock=_now)
     captured = asyncio.Event()
     pull_access = PullAccess(store=store)
+    http = _registry_http(settings)
     metrics, client_metrics = Metrics(service="client"), ClientMetrics(store=store)
     metrics.add_source(client_metrics.read)
     registration_key = token_urlsafe()
@@ -77,7 +80,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
             await stack.enter_async_context(repeating("retention", retention.step))
             await stack.enter_async_context(
                 _talking_to_registry(
-                    settings, captured, pull_access, registration_key=registration_key, metrics=client_metrics
+                    settings, http, captured, pull_access, registration_key=registration_key, metrics=client_metrics
                 )
             )
             yield
@@ -96,6 +99,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
     install_error_handlers(app)
     routes = ClientRoutes(
         store=store,
+        states=States(database=database, queries=queries),
         user_id=settings.client_user_id,
         client_url=settings.public_url,
         clock=_now,
@@ -104,6 +108,14 @@ def build_app(settings: ClientSettings) -> FastAPI:
         registration_key=registration_key,
     )
     app.include_router(routes.router())
+    ranking = RegistryRanking(
+        http=http,
+        url=ranking_url(settings.backend_url, settings.client_user_id),
+        token=lambda: pull_access.for_registry,
+        clock=_now,
+        monotonic=time.monotonic,
+    )
+    app.include_router(RankingRoutes(ranking=ranking).router())
     access = MetricsAccess(tokens=settings.client_metrics_tokens, pull_access=pull_access)
     app.include_router(MetricsRoutes(metrics=metrics, access=access).router())
     tracing.instrument(app, continues=True)
@@ -125,20 +137,26 @@ def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
     )
 
 
+def _registry_http(settings: ClientSettings) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
+        timeout=_REGISTRY_TIMEOUT_S,
+        limits=httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S),
+        trust_env=False,
+        verify=tls.trusting(settings.tls_ca_file),
+    )
+
+
 @asynccontextmanager
 async def _talking_to_registry(
     settings: ClientSettings,
+    http: httpx.AsyncClient,
     captured: asyncio.Event,
     pull_access: PullAccess,
     *,
     registration_key: str,
     metrics: ClientMetrics,
 ) -> AsyncIterator[None]:
-    limits = httpx.Limits(keepalive_expiry=_KEEP_CONNECTION_S)
     async with AsyncExitStack() as stack:
-        http = httpx.AsyncClient(
-            timeout=_REGISTRY_TIMEOUT_S, limits=limits, trust_env=False, verify=tls.trusting(settings.tls_ca_file)
-        )
         await stack.enter_async_context(http)
         registrar = _registrar(settings, http, pull_access, registration_key)
         pull_access.on_refused = registrar.doubt_token

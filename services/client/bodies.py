@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from pydantic import ValidationError
 
 from services.client.errors import RequestError
-from shared.client_protocol import AddCapture
+from shared.client_protocol import MOST_STATES, AddCapture
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -24,7 +24,12 @@ _EXPECTED: Final = {
     "pokemon_name": "Unicode text of at most 255 characters without NUL",
     "action": '"capture" or "favorite"',
     "removed": "true or false",
+    "capture_id": "Unicode text of 1 to 255 characters without control characters",
+    "timestamp": "an ISO 8601 time such as 2026-01-31T12:00:00.000Z",
 }
+_TIME_ALONE: Final = (
+    "timestamp is given without capture_id, but they are expected together: sent twice, it would be two captures."
+)
 
 
 async def read_object(request: Request, *, limit_bytes: int) -> dict[str, object]:
@@ -61,13 +66,26 @@ def as_capture_ids(body: dict[str, object]) -> list[str]:
     Raises:
         RequestError: 400, there is no list of strings, or it is too long.
     """
+    return _ids(body, MOST_IDS)
+
+
+def as_asked_ids(body: dict[str, object]) -> list[str]:
+    """The body of `capture-states`.
+
+    Raises:
+        RequestError: 400, there is no list of strings, or it is too long.
+    """
+    return _ids(body, MOST_STATES)
+
+
+def _ids(body: dict[str, object], most: int) -> list[str]:
     if "capture_ids" not in body:
         raise RequestError(400, "capture_ids is missing; a list of strings is expected.")
     given = body["capture_ids"]
     if not isinstance(given, list):
         raise RequestError(400, f"capture_ids is {_show(given)}, but a list of strings is expected.")
-    if len(given) > MOST_IDS:
-        raise RequestError(400, f"capture_ids has {len(given)} strings, but at most {MOST_IDS} are expected.")
+    if len(given) > most:
+        raise RequestError(400, f"capture_ids has {len(given)} strings, but at most {most} are expected.")
     for item in given:
         if not isinstance(item, str):
             raise RequestError(400, f"capture_ids contains {_show(item)}, but a list of strings is expected.")
@@ -116,6 +134,8 @@ def _fault(error: ValueError | RecursionError) -> str:
 
 
 def _sentence(problem: ErrorDetails) -> str:
+    if not problem["loc"]:
+        return _TIME_ALONE  # the one rule about the whole
     field = str(problem["loc"][0])
     if problem["type"] == "missing":
         return f"{field} is missing; {_EXPECTED[field]} is expected."

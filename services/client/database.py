@@ -16,11 +16,13 @@ from services.client.errors import StoreUnavailableError
 from shared.errors import StartupError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
     from pathlib import Path
     from types import TracebackType
 
-SCHEMA_VERSION: Final = 1
+_STEPS: Final = ("first_schema", "add_pulled_at")
+"""The queries that lead from one version of the schema to the next, from an empty file on; each is one transaction."""
+SCHEMA_VERSION: Final = len(_STEPS)
 _DURABLE: Final = (
     "PRAGMA journal_mode = WAL",
     "PRAGMA synchronous = FULL",
@@ -31,9 +33,9 @@ _DURABLE: Final = (
 class Database:
     """One connection, whose transactions take turns; an async context manager that opens and closes it."""
 
-    def __init__(self, *, path: Path, schema: str, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, *, path: Path, queries: Mapping[str, str], busy_timeout_s: float = 5.0) -> None:
         self._path = path.absolute()
-        self._schema = schema
+        self._queries = queries
         self._busy_timeout_s = busy_timeout_s
         self._turn = asyncio.Lock()
         self._resources = AsyncExitStack()
@@ -41,7 +43,7 @@ class Database:
         self._file_identity: tuple[int, int] | None = None
 
     async def __aenter__(self) -> Self:
-        """Make or open the file.
+        """Make or open the file; one of an older version gets what is new since then.
 
         Raises:
             StartupError: another process has it, or it can't be opened or is not ours.
@@ -100,8 +102,8 @@ class Database:
         if version > SCHEMA_VERSION:
             message = f"the database {self._path} was made by a newer client (schema {version}); update the client"
             raise StartupError(message)
-        if version < SCHEMA_VERSION:
-            await connection.executescript(self._schema)
+        for step in _STEPS[version:]:
+            await connection.executescript(self._queries[step])
         self._connection, self._file_identity = connection, self._identity_now()
 
     def _identity_now(self) -> tuple[int, int] | None:

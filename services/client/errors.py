@@ -34,6 +34,10 @@ class StoreUnavailableError(ClientError):
     """Transient: the database could not be used, and nothing was changed."""
 
 
+class RegistryAwayError(ClientError):
+    """Transient: the registry can't be asked, or refuses; the text says what to do."""
+
+
 class RequestError(ClientError):
     """Permanent: the request can't be served as it is."""
 
@@ -42,6 +46,17 @@ class RequestError(ClientError):
         self.status = status
         self.unread = unread
         """Whether the sender may still be sending its body."""
+
+
+class IdTakenError(RequestError):
+    """A capture's id is that of another one."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            codes.CONFLICT,
+            "Another capture has this capture_id already, with another pokemon_id, action or removed, so nothing was "
+            "stored; make a new id for this one.",
+        )
 
 
 class Refusal(BaseModel):
@@ -87,6 +102,7 @@ def install_error_handlers(app: FastAPI) -> None:
     """Map each error to its answer."""
     app.exception_handler(RequestError)(_refused)
     app.exception_handler(StoreUnavailableError)(_unavailable)
+    app.exception_handler(RegistryAwayError)(_registry_away)
     app.exception_handler(RequestValidationError)(_bad_query)
     app.exception_handler(HTTPException)(_http_error)
     app.exception_handler(Exception)(_broken)
@@ -103,6 +119,10 @@ async def _unavailable(request: Request, error: StoreUnavailableError) -> JSONRe
     log.error("database_unavailable", path=request.url.path, reason=str(error))
     sentence = f"The client's database can't be used ({error}), so nothing was accepted or changed; try again later."
     return JSONResponse({"error": sentence}, status_code=503)
+
+
+async def _registry_away(_request: Request, error: RegistryAwayError) -> JSONResponse:
+    return JSONResponse({"error": str(error)}, status_code=codes.SERVICE_UNAVAILABLE)
 
 
 async def _broken(_request: Request, _error: Exception) -> JSONResponse:

@@ -1,5 +1,5 @@
--- name: schema
--- Version 1. Times are text in one form (2026-01-31T12:00:00.000Z), which sorts as the moments do.
+-- name: first_schema
+-- To version 1. Times are text in one form (2026-01-31T12:00:00.000Z), which sorts as the moments do.
 -- `wire` adds the capture as JSON, as clients and registries write it; `facts` are single values about the whole.
 BEGIN IMMEDIATE;
 CREATE TABLE captures (
@@ -33,6 +33,13 @@ CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 PRAGMA user_version = 1;
 COMMIT;
 
+-- name: add_pulled_at
+-- To version 2: the first time that a capture was in an answer to whoever pulls.
+BEGIN IMMEDIATE;
+ALTER TABLE captures ADD COLUMN pulled_at TEXT;
+PRAGMA user_version = 2;
+COMMIT;
+
 -- name: insert_capture
 -- Changes no row when the id is taken.
 INSERT INTO captures (
@@ -46,6 +53,12 @@ ON CONFLICT (capture_id) DO NOTHING;
 -- name: capture
 SELECT document FROM wire WHERE capture_id = :capture_id;
 
+-- name: capture_again
+-- The capture with this id, and whether it is of the same kind.
+SELECT document, pokemon_id = :pokemon_id AND action = :action AND removed = :removed
+FROM wire
+WHERE capture_id = :capture_id;
+
 -- name: pending_twin
 -- The first pending capture of the same kind between two moments. A moment after now is there for a clock that was
 -- set back.
@@ -58,8 +71,9 @@ ORDER BY timestamp, seq
 LIMIT 1;
 
 -- name: pending
--- Oldest first. An empty :since is before every moment; a :limit of -1 is none.
-SELECT document
+-- Oldest first, each with its id while it is not on record as pulled. An empty :since is before every moment; a :limit
+-- of -1 is none.
+SELECT document, iif(pulled_at IS NULL, capture_id, NULL)
 FROM wire
 WHERE acknowledged_at IS NULL AND timestamp > :since
 ORDER BY timestamp, seq
@@ -85,6 +99,20 @@ SELECT count(*) FROM captures;
 
 -- name: acknowledge
 UPDATE captures SET acknowledged_at = :now WHERE capture_id = :capture_id AND acknowledged_at IS NULL;
+
+-- name: note_pulled
+UPDATE captures SET pulled_at = :pulled_at WHERE capture_id = :capture_id AND pulled_at IS NULL;
+
+-- name: states
+-- How far the captures of a JSON list of ids have come, with their ids, in any order.
+SELECT capture_id, json_object(
+    'capture_id', capture_id,
+    'state', CASE WHEN acknowledged_at IS NOT NULL THEN 'stored' WHEN pulled_at IS NOT NULL THEN 'pulled' ELSE 'pending' END,
+    'pulled_at', pulled_at,
+    'stored_at', acknowledged_at
+)
+FROM captures
+WHERE capture_id IN (SELECT value FROM json_each(:capture_ids));
 
 -- name: purge
 -- Never a pending one: its acknowledged_at is NULL, which compares with nothing.

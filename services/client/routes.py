@@ -1,7 +1,7 @@
 """The client protocol over HTTP. Decodes, calls the store, encodes; no rule and no SQL here."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -9,15 +9,18 @@ import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
 from pydantic import BaseModel, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
+from starlette.background import BackgroundTask
 
-from services.client.bodies import as_capture_ids, as_new_capture, read_object
+from services.client.bodies import as_asked_ids, as_capture_ids, as_new_capture, read_object
 from services.client.errors import Refusal
 from services.client.pull_access import PullAccess
+from services.client.states import States
 from services.client.store import CLIENT_VERSION, CaptureStore, Page
 from shared.client_protocol import (
     ACKNOWLEDGE_PATH,
     ADD_CAPTURE_PATH,
     ALL_CAPTURES_PATH,
+    CAPTURE_STATES_PATH,
     HEALTH_PATH,
     STATS_PATH,
     SYNC_DATA_PATH,
@@ -25,7 +28,9 @@ from shared.client_protocol import (
     Acknowledged,
     AddCapture,
     AllCaptures,
+    AskStates,
     Capture,
+    CaptureStates,
     Health,
     Stats,
     SyncData,
@@ -67,12 +72,13 @@ After = Annotated[str, Query()]
 
 
 class ClientRoutes:
-    """What "Served by the client" says in the protocol."""
+    """What "Served by the client" says in the protocol, and how far captures have come."""
 
     def __init__(
         self,
         *,
         store: CaptureStore,
+        states: States,
         user_id: str,
         client_url: str,
         clock: Callable[[], datetime],
@@ -81,6 +87,7 @@ class ClientRoutes:
         registration_key: str,
     ) -> None:
         self._store = store
+        self._states = states
         self._registration_key_sha256 = registration_key_digest(registration_key)
         self._user_id = user_id
         self._client_url = client_url
@@ -104,6 +111,13 @@ class ClientRoutes:
         router.add_api_route(STATS_PATH, self.stats)
         router.add_api_route(ADD_CAPTURE_PATH, self.add_capture, methods=["POST"], openapi_extra=_with_body(AddCapture))
         router.add_api_route(ALL_CAPTURES_PATH, self.all_captures, responses=_answers(AllCaptures), dependencies=pulls)
+        router.add_api_route(
+            CAPTURE_STATES_PATH,
+            self.capture_states,
+            methods=["POST"],
+            responses=_answers(CaptureStates),
+            openapi_extra=_with_body(AskStates),
+        )
         return router
 
     async def health(self) -> Health:
@@ -118,10 +132,14 @@ class ClientRoutes:
         )
 
     async def sync_data(self, since: Since = None, limit: Limit = None) -> Response:
-        """The captures that are not yet acknowledged, oldest first."""
+        """The captures that are not yet acknowledged, oldest first; they are on record as pulled from then on."""
+        pulled_at = self._clock()
         page = await self._store.pending(since=since, limit=limit)
         log.debug("pulled", user_id=self._user_id, captures=len(page.captures), pending=page.total)
-        return self._captures(page, total_as="total_pending")
+        answer = self._captures(page, total_as="total_pending")
+        if page.unpulled:
+            answer.background = BackgroundTask(self._states.note_pulled, page.unpulled, pulled_at)
+        return answer
 
     async def all_captures(self, after: After = "", limit: Limit = None) -> Response:
         """All captures, acknowledged or not, oldest first; or, when either parameter is given, a page of them by id."""
@@ -154,18 +172,23 @@ class ClientRoutes:
         new = as_new_capture(await read_object(request, limit_bytes=CAPTURE_BODY_BYTES))
         added = await self._store.add(new)
         if added.duplicated:
-            message = json.dumps("The same capture is pending already")
+            message = json.dumps("The same capture is here already")
             return _json_response({"message": message, "capture": added.capture, "duplicated": "true"})
         log.info("capture_added", user_id=self._user_id)
         self._on_capture()
         return _json_response({"message": json.dumps("Capture added"), "capture": added.capture})
+
+    async def capture_states(self, request: Request) -> Response:
+        """How far the captures with these ids have come: those that are here, in the order asked, each once."""
+        capture_ids = as_asked_ids(await read_object(request, limit_bytes=CAPTURE_BODY_BYTES))
+        return _json_response({"captures": _json_list(await self._states.of(capture_ids))})
 
     def _captures(self, page: Page, *, total_as: str) -> Response:
         return _json_response(
             {
                 "user_id": json.dumps(self._user_id),
                 "client_url": json.dumps(self._client_url),
-                "captures": f"[{','.join(page.captures)}]",
+                "captures": _json_list(page.captures),
                 "last_sync": json.dumps(page.last_sync),
                 total_as: str(page.total),
             }
@@ -181,6 +204,10 @@ def _with_body(kind: type[BaseModel]) -> dict[str, Any]:
     """For the document: what the body holds, which the route reads by itself."""
     content = {"application/json": {"schema": kind.model_json_schema()}}
     return {"requestBody": {"required": True, "content": content}}
+
+
+def _json_list(items: Sequence[str]) -> str:
+    return f"[{','.join(items)}]"
 
 
 def _json_response(members: Mapping[str, str]) -> Response:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from services.client.errors import IdTakenError
 from shared.client_protocol import iso_millis
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class Added:
     """What became of a new capture."""
 
     capture: str
-    """JSON of the capture that is stored: the new one, or the first of two."""
+    """JSON of the capture that is stored: the new one, or the one that is here already."""
     duplicated: bool
 
 
@@ -49,6 +50,8 @@ class Page:
     """One JSON text each."""
     total: int
     last_sync: str | None
+    unpulled: Sequence[str] = ()
+    """Ids of those that are not on record as pulled, where that was asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,12 +83,19 @@ class CaptureStore:
         self._clock = clock
 
     async def add(self, new: AddCapture) -> Added:
-        """Store a capture durably; its pending twin from the last 5 s is given back instead, when there is one."""
+        """Store a capture durably, or give back what it repeats.
+
+        One with an id repeats the capture with this id, and may be sent any number of times; one without repeats its
+        pending twin from the last 5 s.
+
+        Raises:
+            IdTakenError: the id is another capture's; nothing was stored.
+        """
         async with self._database.transaction(write=True) as db:
             now = self._clock()
-            twin = await self._pending_twin(db, new, now)
-            if twin is not None:
-                return Added(capture=twin, duplicated=True)
+            repeated = await self._repeated(db, new, now)
+            if repeated is not None:
+                return Added(capture=repeated, duplicated=True)
             capture_id = await self._insert(db, new, now)
             [[document]] = await db.execute_fetchall(self._queries["capture"], {"capture_id": capture_id})
             return Added(capture=document, duplicated=False)
@@ -114,9 +124,14 @@ class CaptureStore:
         after = "" if since is None else iso_millis(since)
         rows = {"since": after, "limit": _NO_LIMIT if limit is None else limit}
         async with self._database.transaction(write=False) as db:
-            captures = [document for (document,) in await db.execute_fetchall(self._queries["pending"], rows)]
+            found = list(await db.execute_fetchall(self._queries["pending"], rows))
             [[total]] = await db.execute_fetchall(self._queries["count_pending"], {"since": after})
-            return Page(captures=captures, total=total, last_sync=await self._fact(db, "last_sync"))
+            return Page(
+                captures=[document for document, _ in found],
+                total=total,
+                last_sync=await self._fact(db, "last_sync"),
+                unpulled=[capture_id for _, capture_id in found if capture_id is not None],
+            )
 
     async def everything(self) -> Page:
         """All that is still here, acknowledged or not, oldest first."""
@@ -169,29 +184,43 @@ class CaptureStore:
             await self._set_fact(db, "imported_from", source)
             return max(0, imported.rowcount)  # SQLite's module says -1 when there was nothing to insert
 
-    async def _pending_twin(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str | None:
-        window = {"after": iso_millis(now - TWIN_WINDOW), "before": iso_millis(now + TWIN_WINDOW)}
+    async def _repeated(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str | None:
         kind = {"pokemon_id": new.pokemon_id, "action": new.action, "removed": new.removed}
-        rows = await db.execute_fetchall(self._queries["pending_twin"], window | kind)
-        return next((document for (document,) in rows), None)
+        if new.capture_id is None:
+            window = {"after": iso_millis(now - TWIN_WINDOW), "before": iso_millis(now + TWIN_WINDOW)}
+            rows = await db.execute_fetchall(self._queries["pending_twin"], window | kind)
+            return next((document for (document,) in rows), None)
+        again = await db.execute_fetchall(self._queries["capture_again"], {"capture_id": new.capture_id, **kind})
+        for document, is_same in again:
+            if not is_same:
+                raise IdTakenError
+            return str(document)
+        return None
 
     async def _insert(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str:
-        """Give the capture the first free millisecond from now on; its time moves along, so that order is kept."""
+        """Store it, and give its id.
+
+        One without an id gets the first free millisecond from now on; its time moves along, so that order is kept.
+        """
+        if new.capture_id is not None:
+            await db.execute(self._queries["insert_capture"], self._new_row(new, new.capture_id, new.timestamp or now))
+            return new.capture_id
         for epoch_ms in count((now - _EPOCH) // _MILLISECOND):
-            row = self._new_row(new, epoch_ms)
+            capture_id = f"{new.pokemon_id}_{epoch_ms}_{new.action}"
+            row = self._new_row(new, capture_id, _EPOCH + epoch_ms * _MILLISECOND)
             inserted = await db.execute(self._queries["insert_capture"], row)
             if inserted.rowcount == 1:
-                return str(row["capture_id"])
+                return capture_id
         raise AssertionError  # count() does not end
 
-    def _new_row(self, new: AddCapture, epoch_ms: int) -> Row:
+    def _new_row(self, new: AddCapture, capture_id: str, made_at: datetime) -> Row:
         return {
-            "capture_id": f"{new.pokemon_id}_{epoch_ms}_{new.action}",
+            "capture_id": capture_id,
             "pokemon_id": new.pokemon_id,
             "pokemon_name": new.pokemon_name,
             "action": new.action,
             "removed": new.removed,
-            "timestamp": iso_millis(_EPOCH + epoch_ms * _MILLISECOND),
+            "timestamp": iso_millis(made_at),
             "user_id": self._user_id,
             "metadata": json.dumps({"removed": new.removed, "client_version": CLIENT_VERSION}),
             "acknowledged_at": None,

@@ -35,7 +35,7 @@ from services.registry.routes.diagnosis import DiagnosisRoutes
 from services.registry.routes.events import EventRoutes
 from services.registry.routes.pulls import PullRoutes
 from services.registry.routes.quarantine import QuarantineRoutes
-from services.registry.routes.ranking import RankingRoutes
+from services.registry.routes.ranking import ClientRankingRoutes, RankingRoutes
 from services.registry.routes.runs import RunRoutes
 from services.registry.routes.scheduler import SchedulerRoutes
 from services.registry.routes.status import StatusRoutes
@@ -78,8 +78,8 @@ def routers_of(settings: RegistrySettings, servers: Servers, work: Work, shared:
     runs = Runs(pool=pool, queries=queries)
     quarantine = Quarantine(pool=servers.captures_pool, queries=queries, publisher=Publisher(servers.broker))
     dead_letters = DeadLetters(url=settings.rabbitmq_url, work_queues=WORK_QUEUES, ca_file=settings.tls_ca_file)
-    health = Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready})
     yield PullRoutes(pulls=pulls, clients=clients).router()
+    yield ClientRankingRoutes(captures=captures, clients=clients).router()
     yield ClientRoutes(
         clients=clients,
         nudges=_nudges(settings, servers),
@@ -122,7 +122,11 @@ def routers_of(settings: RegistrySettings, servers: Servers, work: Work, shared:
     )
     yield EventRoutes(topics=topics, queues=queues).router()
     yield SystemRoutes(
-        statistics=statistics, captures=captures, health=health, metrics=servers.metrics, access=access
+        statistics=statistics,
+        captures=captures,
+        health=Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready}),
+        metrics=servers.metrics,
+        access=access,
     ).router()
 
 

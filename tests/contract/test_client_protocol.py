@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from services.client import bodies
 from services.client.app import build_app
 from services.client.settings import ClientSettings
-from shared.client_protocol import AllCaptures, Capture, Health, Stats, SyncData
+from shared.client_protocol import AllCaptures, Capture, CaptureStates, Health, Stats, SyncData
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -211,10 +211,10 @@ async def test_an_acknowledgement_without_a_list_of_strings_is_refused(
     assert (await http.get("/api/client/stats")).json()["last_sync"] is None
 
 
-@pytest.mark.parametrize("path", ["acknowledge", "add-capture"])
+@pytest.mark.parametrize("path", ["acknowledge", "add-capture", "capture-states"])
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b'{"a": NaN}', b"[" * 100_000, b"1" * 10_000])
 async def test_a_body_that_is_no_json_is_refused(http: httpx.AsyncClient, path: str, body: bytes) -> None:
-    """Both endpoints say so in the same shape."""
+    """All endpoints say so in the same shape."""
     assert_refused(await http.post(f"/api/client/{path}", content=body), 400, "not valid JSON", "expected")
 
 
@@ -330,6 +330,167 @@ async def test_add_capture_again(http: httpx.AsyncClient) -> None:
     assert (await http.get("/api/client/stats")).json()["total_captures"] == 1
 
 
+FROM_A_PAGE: Final = {**BULBASAUR, "capture_id": "7f3f9a4e-0d5c", "timestamp": "2026-01-31T12:00:00.000Z"}
+
+
+async def test_add_capture_with_an_id(http: httpx.AsyncClient) -> None:
+    """It may be sent again, at once and later: one capture, with the id and the time that came with it."""
+    first = await http.post("/api/client/add-capture", json=FROM_A_PAGE)
+    assert (first.status_code, sorted(first.json())) == (200, ["capture", "message"])
+    capture = first.json()["capture"]
+    assert capture == {
+        "capture_id": "7f3f9a4e-0d5c",
+        "pokemon_id": 1,
+        "pokemon_name": "bulbasaur",
+        "action": "capture",
+        "timestamp": "2026-01-31T12:00:00.000Z",
+        "user_id": "user_1",
+        "synced": False,
+        "metadata": {"removed": False, "client_version": "1.0.0"},
+    }
+    again = await asyncio.gather(*(http.post("/api/client/add-capture", json=FROM_A_PAGE) for _ in range(20)))
+    await http.post("/api/client/acknowledge", json={"capture_ids": [capture["capture_id"]]})
+    later = await http.post("/api/client/add-capture", json={**FROM_A_PAGE, "pokemon_name": "other"})
+    for answer in again:
+        assert (answer.status_code, answer.json()["duplicated"], answer.json()["capture"]) == (200, True, capture)
+    assert (later.json()["duplicated"], later.json()["capture"]) == (True, {**capture, "synced": True})
+    assert (await http.get("/api/client/stats")).json()["total_captures"] == 1
+
+
+async def test_captures_with_ids_of_their_own_are_no_duplicates(http: httpx.AsyncClient) -> None:
+    """The same again within 5 s is meant when it has another id; without a time it is made now."""
+    first, second = [await add(http, capture_id=capture_id) for capture_id in ("a", "b")]
+    assert (await http.get("/api/client/sync-data")).json()["captures"] == [first, second]
+    assert first["timestamp"] > "2026"
+    assert TIME.fullmatch(first["timestamp"])
+
+
+@pytest.mark.parametrize("change", [{"pokemon_id": 2}, {"action": "favorite"}, {"removed": True}])
+async def test_an_id_of_another_capture_is_refused(http: httpx.AsyncClient, change: dict[str, Any]) -> None:
+    """409, and the first is as it was."""
+    capture = await add(http, **FROM_A_PAGE)
+    answer = await http.post("/api/client/add-capture", json={**FROM_A_PAGE, **change})
+    assert_refused(answer, 409, "capture_id", "nothing was stored", "new id")
+    assert (await http.get("/api/client/sync-data")).json()["captures"] == [capture]
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00.000Z"),
+        ("2026-01-31T13:30:00+01:30", "2026-01-31T12:00:00.000Z"),
+        ("2026-02-01T02:00:00.999999+14:00", "2026-01-31T12:00:00.999Z"),
+        ("2026-01-31T12:00:00", "2026-01-31T12:00:00.000Z"),
+        ("2999-01-31T12:00:00Z", "2999-01-31T12:00:00.000Z"),
+    ],
+)
+async def test_a_time_of_any_zone_is_kept_in_utc(http: httpx.AsyncClient, given: str, kept: str) -> None:
+    """Also one ahead of us: a clock may be wrong, and that is for whoever stores it to judge."""
+    assert (await add(http, capture_id="a", timestamp=given))["timestamp"] == kept
+
+
+@pytest.mark.parametrize("timestamp", ["2026-01-31T12:00:00.000Z", "0001-01-01T00:00:00Z"])
+async def test_a_time_without_an_id_is_refused(http: httpx.AsyncClient, timestamp: str) -> None:
+    """Such a request can't be repeated, which is what the time of another moment is for."""
+    answer = await http.post("/api/client/add-capture", json={**BULBASAUR, "timestamp": timestamp})
+    assert_refused(answer, 400, "timestamp", "capture_id", "expected")
+    assert (await http.get("/api/client/stats")).json()["total_captures"] == 0
+
+
+BAD_IDS: Final[tuple[Any, ...]] = ("", "x" * 256, "a\x00", "a\n", "\x7f", "half \ud800", 1, True, ["a"], {})
+BAD_TIMES: Final[tuple[Any, ...]] = (
+    *("", "yesterday", "2026-13-01", "1760000000", "2026-01-31T12:00:00.000Z\ud800", "0001-01-01T00:00:00+14:00"),
+    *(1760000000, 1.5, True, ["a"], {}),
+)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [*(("capture_id", each) for each in BAD_IDS), *(("timestamp", each) for each in BAD_TIMES)],
+)
+async def test_a_bad_id_or_time_is_refused(http: httpx.AsyncClient, field: str, value: object) -> None:
+    """The sentence names it, shows what came and what is expected, and nothing is stored."""
+    body = json.dumps({**FROM_A_PAGE, field: value})
+    assert_refused(await http.post("/api/client/add-capture", content=body), 400, field, "expected")
+    assert (await http.get("/api/client/stats")).json()["total_captures"] == 0
+
+
+async def test_capture_states(http: httpx.AsyncClient) -> None:
+    """Pending, pulled by whoever asks for what is pending, stored: each with its times, in the order asked, once."""
+    captures = [await add(http, capture_id=each, pokemon_id=number) for number, each in enumerate("abc", start=1)]
+
+    async def states(*capture_ids: str) -> list[dict[str, Any]]:
+        answer = await http.post("/api/client/capture-states", json={"capture_ids": capture_ids})
+        assert (answer.status_code, list(answer.json())) == (200, ["captures"])
+        CaptureStates.model_validate_json(answer.content)
+        found: list[dict[str, Any]] = answer.json()["captures"]
+        return found
+
+    assert await states("b", "unknown", "a", "b") == [
+        {"capture_id": each, "state": "pending", "pulled_at": None, "stored_at": None} for each in "ba"
+    ]
+    assert (await http.get("/api/client/sync-data?limit=2")).json()["captures"] == captures[:2]
+    pulled = await states("a", "b", "c")
+    assert [each["state"] for each in pulled] == ["pulled", "pulled", "pending"]
+    assert TIME.fullmatch(pulled[0]["pulled_at"])
+    assert pulled[2]["pulled_at"] is None
+    await http.get("/api/client/sync-data")
+    await http.post("/api/client/acknowledge", json={"capture_ids": ["a"]})
+    stored, *others = await states("a", "b", "c")
+    assert (stored["state"], stored["pulled_at"]) == ("stored", pulled[0]["pulled_at"])
+    assert stored["stored_at"] >= stored["pulled_at"]
+    assert [each["state"] for each in others] == ["pulled", "pulled"]
+    assert others[0] == pulled[1]
+
+
+async def test_only_a_pull_makes_captures_pulled(http: httpx.AsyncClient) -> None:
+    """To look at all of them, or at numbers, is none; a pull that is refused neither."""
+    await add(http, capture_id="a")
+    for path in ("all-captures", "all-captures?limit=5", "stats", "health", "sync-data?limit=0"):
+        await http.get(f"/api/client/{path}")
+    await http.get("/api/client/sync-data?since=2999-01-01")
+    answer = await http.post("/api/client/capture-states", json={"capture_ids": ["a"]})
+    assert answer.json()["captures"][0]["state"] == "pending"
+
+
+async def test_a_thousand_states_at_once(http: httpx.AsyncClient) -> None:
+    """So many ids of any characters may be asked for, and no more."""
+    capture_id = "\U0001f600" * 250
+    await add(http, capture_id=capture_id)
+    body = {"capture_ids": [*("\U0001f601" * 250 for _ in range(999)), capture_id]}
+    answer = await http.post("/api/client/capture-states", content=json.dumps(body, ensure_ascii=False).encode())
+    assert [each["capture_id"] for each in answer.json()["captures"]] == [capture_id]
+    body["capture_ids"].append("another")
+    refused = await http.post("/api/client/capture-states", content=json.dumps(body, ensure_ascii=False).encode())
+    assert_refused(refused, 400, "capture_ids", "1001", "at most 1000", "expected")
+
+
+@pytest.mark.parametrize("body", [{}, {"capture_ids": "a"}, {"capture_ids": ["a", 1]}, {"capture_ids": None}, []])
+async def test_states_of_what_is_no_list_of_strings_are_refused(http: httpx.AsyncClient, body: Any) -> None:
+    """As for an acknowledgement."""
+    assert_refused(await http.post("/api/client/capture-states", json=body), 400, "expected")
+
+
+async def test_a_pull_that_can_not_be_noted_is_answered(
+    http: httpx.AsyncClient, client_settings: ClientSettings
+) -> None:
+    """What is on record is for people; what is pending is pulled whatever becomes of that."""
+    capture = await add(http, capture_id="a")
+    client_settings.client_database.unlink()
+    for _ in range(2):
+        answer = await http.get("/api/client/sync-data")
+        assert (answer.status_code, answer.json()["captures"]) == (200, [capture])
+    states = await http.post("/api/client/capture-states", json={"capture_ids": ["a"]})
+    assert states.json()["captures"][0]["state"] == "pending"
+
+
+async def test_without_a_registry_there_is_no_ranking(http: httpx.AsyncClient) -> None:
+    """503, with what to look at; a limit out of its range is refused before that."""
+    assert_refused(await http.get("/api/client/ranking"), 503, "BACKEND_URL", "look whether it runs")
+    for limit in ("0", "101", "many"):
+        assert_refused(await http.get(f"/api/client/ranking?limit={limit}"), 400, "limit")
+
+
 async def test_the_largest_and_the_oddest_capture_is_taken(http: httpx.AsyncClient) -> None:
     """The whole range of ids, the longest name of any characters, and unknown keys are no reason to refuse."""
     capture = await add(http, pokemon_id=2**31 - 1, pokemon_name="\U0001f600\n\"'\\" * 51, action="favorite", extra=[1])
@@ -378,7 +539,9 @@ async def test_a_capture_with_a_field_missing_is_refused(http: httpx.AsyncClient
     assert_refused(await http.post("/api/client/add-capture", json=body), 400, f"{field} is missing", "expected")
 
 
-@pytest.mark.parametrize(("path", "limit"), [("add-capture", MEBIBYTE), ("acknowledge", 16 * MEBIBYTE)])
+@pytest.mark.parametrize(
+    ("path", "limit"), [("add-capture", MEBIBYTE), ("acknowledge", 16 * MEBIBYTE), ("capture-states", MEBIBYTE)]
+)
 async def test_a_body_above_the_limit_is_not_read(http: httpx.AsyncClient, path: str, limit: int) -> None:
     """Whether its length is announced or not, the answer does not wait for its end."""
     taken = 0
@@ -506,11 +669,12 @@ async def test_a_foreign_page_gets_at_nothing(http: httpx.AsyncClient, page: dic
     """It neither adds, reads nor acknowledges, also by requests of which a browser does not ask first."""
     capture = await add(http)
     plain = {**page, "Content-Type": "text/plain"}
-    bodies = {"add-capture": {**BULBASAUR, "pokemon_id": 2}, "acknowledge": {"capture_ids": [capture["capture_id"]]}}
+    ids = {"capture_ids": [capture["capture_id"]]}
+    bodies = {"add-capture": {**BULBASAUR, "pokemon_id": 2}, "acknowledge": ids, "capture-states": ids}
     for path, body in bodies.items():
         answer = await http.post(f"/api/client/{path}", content=json.dumps(body), headers=plain)
         assert_refused(answer, 403, "CLIENT_CORS_ORIGINS", "http://localhost:8100")
-    for path in ("sync-data", "all-captures", "stats", "health"):
+    for path in ("sync-data", "all-captures", "stats", "health", "ranking"):
         answer = await http.get(f"/api/client/{path}", headers=page)
         assert_refused(answer, 403, "CLIENT_CORS_ORIGINS")
         assert "access-control-allow-origin" not in answer.headers
@@ -572,7 +736,7 @@ async def test_unknown_paths_and_methods_have_the_same_shape(http: httpx.AsyncCl
 
 
 @slow_fixture
-@given(body=json_values | st.fixed_dictionaries({}, optional=dict.fromkeys(BULBASAUR, json_values)))
+@given(body=json_values | st.fixed_dictionaries({}, optional=dict.fromkeys(FROM_A_PAGE, json_values)))
 async def test_add_capture_survives_any_json(http: httpx.AsyncClient, body: Any) -> None:
     """Whatever comes: 200 and one capture that can be served, or a 4xx with a sentence and no change; never a 5xx."""
     before = (await http.get("/api/client/stats")).json()["total_captures"]
@@ -582,7 +746,7 @@ async def test_add_capture_survives_any_json(http: httpx.AsyncClient, body: Any)
         Capture.model_validate_json(json.dumps(response.json()["capture"]))
         assert after - before == (0 if response.json().get("duplicated") else 1)
     else:
-        assert_refused(response, 400)
+        assert_refused(response, 409 if response.status_code == 409 else 400)
         assert after == before
     SyncData[Capture].model_validate_json((await http.get("/api/client/sync-data")).content)
 
@@ -602,6 +766,23 @@ async def test_acknowledge_survives_any_json(http: httpx.AsyncClient, body: Any)
 
 
 @slow_fixture
+@given(body=json_values | st.fixed_dictionaries({"capture_ids": json_values | st.lists(st.text())}))
+async def test_capture_states_survives_any_json(http: httpx.AsyncClient, body: Any) -> None:
+    """200 exactly for a list of strings, else a 400 with a sentence."""
+    response = await http.post("/api/client/capture-states", content=json.dumps(body))
+    ids = body.get("capture_ids") if isinstance(body, dict) else None
+    if response.status_code == 200:
+        assert isinstance(ids, list)
+        assert all(isinstance(each, str) for each in ids)
+        assert response.json() == {"captures": []}
+    else:
+        assert_refused(response, 400)
+        assert not (isinstance(ids, list) and all(isinstance(each, str) for each in ids)) or set(body) != {
+            "capture_ids"
+        }
+
+
+@slow_fixture
 @given(after=st.binary(max_size=20), limit=st.none() | st.integers(-2, 10_002))
 async def test_all_captures_survives_any_parameters(http: httpx.AsyncClient, after: bytes, limit: int | None) -> None:
     """200 for a limit in its range and any bytes at all, else a 400 with a sentence."""
@@ -615,7 +796,7 @@ async def test_all_captures_survives_any_parameters(http: httpx.AsyncClient, aft
 
 
 @slow_fixture
-@given(body=st.binary(max_size=60), path=st.sampled_from(["acknowledge", "add-capture"]))
+@given(body=st.binary(max_size=60), path=st.sampled_from(["acknowledge", "add-capture", "capture-states"]))
 async def test_any_bytes_are_answered(http: httpx.AsyncClient, body: bytes, path: str) -> None:
     """Bytes that are hardly ever JSON get a 400 with a sentence."""
     assert_refused(await http.post(f"/api/client/{path}", content=body), 400)

@@ -214,7 +214,11 @@ async def test_streams_are_as_many_as_there_may_be(http: httpx.AsyncClient, monk
 
 async def test_who_goes_away_leaves_nothing_behind(http: httpx.AsyncClient) -> None:
     """No task goes on asking the database for somebody who does not listen."""
-    await http.get(f"{PULL_SYNC}/runs")
+
+    async def ready() -> bool:
+        return (await http.get("/health/ready")).is_success
+
+    await eventually(ready)  # until then the registry itself begins tasks
     before = len(asyncio.all_tasks())
     async with viewer(http, *COMMON, "clients") as looking:
         await looking.following()
@@ -269,18 +273,20 @@ async def test_an_outage_of_the_database_is_told(
         reached = urlunsplit(address._replace(netloc=f"{login}@127.0.0.1:{link.port}"))
         async with talking(reached, broker_url) as http, viewer(http, "ranking", "clients", "queues") as looking:
             assert {(await looking.following())[0] for _ in range(3)} == {"ranking", "clients", "queues"}
-            if silent:
-                link.stall()
-            else:
-                await link.refuse()
-                link.cut(SystemRandom())
-            assert await looking.following() == (
-                "problem",
-                {"detail": "The database is not available; try again soon."},
-            )
-            await parts.register("ash")
-            link.resume()
-            await link.open()
+            try:
+                if silent:
+                    link.stall()
+                else:
+                    await link.refuse()
+                    link.cut(SystemRandom())
+                assert await looking.following() == (
+                    "problem",
+                    {"detail": "The database is not available; try again soon."},
+                )
+                await parts.register("ash")
+            finally:
+                link.resume()
+                await link.open()
             again = dict([await looking.following(), await looking.following()])
             assert set(again) == {"ranking", "clients"}
             assert [client["user_id"] for client in again["clients"]["clients"]] == ["ash"]

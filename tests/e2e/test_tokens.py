@@ -80,6 +80,8 @@ async def test_captures_come_through_and_nobody_else_gets_at_them(guarded: Stack
         await capture()
         await eventually(lambda: stored(1))
         await eventually(told)
+        ranking = (await http.get(f"{guarded.url('client-1')}/api/client/ranking")).json()["ranking"]
+        assert [(each["pokemon_name"], each["favorite_count"]) for each in ranking] == [("pikachu", 1)]
         for token in (None, "pull_" + "x" * 43, READ, OPERATE, ENROL, SERVICE, KEY):
             assert await refusals(http, guarded, token) == [401] * 3
 

@@ -31,7 +31,7 @@ from starlette.requests import Request
 from starlette.types import Message as AsgiMessage
 from yarl import URL
 
-from services.client.bodies import as_capture_ids, as_new_capture, read_object
+from services.client.bodies import as_asked_ids, as_capture_ids, as_new_capture, read_object
 from services.client.errors import RequestError
 from services.client.legacy_import import read_legacy_file
 from services.client.registration import REGISTERED
@@ -213,17 +213,19 @@ async def _is_request(data: bytes) -> bool:
         body = await read_object(Request({"type": "http", "headers": []}, receive), limit_bytes=CAPTURE_BODY_BYTES)
     except RequestError as error:
         return _refused(error)
-    return any([_takes(as_new_capture, body), _takes(as_capture_ids, body)])
+    return any([_takes(as_new_capture, body), _takes(as_capture_ids, body), _takes(as_asked_ids, body)])
 
 
 def _takes(read: Callable[[dict[str, object]], AddCapture | list[str]], body: dict[str, object]) -> bool:
-    """Whether it is read; a refusal can be told, and a name be stored."""
+    """Whether it is read; a refusal can be told, and name, id and time be stored."""
     try:
         found = read(body)
     except RequestError as error:
         return _refused(error)
     if isinstance(found, AddCapture):
         found.pokemon_name.encode()
+        (found.capture_id or "").encode()
+        assert found.timestamp is None or (found.capture_id and iso_millis(found.timestamp))
     return True
 
 

@@ -130,15 +130,19 @@ async def test_each_capture_is_followed_by_a_nudge(start: Start) -> None:
 
 
 async def test_a_duplicate_or_a_refused_capture_is_none(start: Start) -> None:
-    """Nothing new is there to be pulled."""
+    """Nothing new is there to be pulled, also when a page repeats a request, or gives an id twice."""
     async with nudging(start) as (registry, client):
         await add(client, 1)
         await registry.nudged(1)
+        await add(client, 2, capture_id="page-2")
+        await registry.nudged(2)
         await registry.quiet()
         await add(client, 1)
-        assert (await post(client, ADD_CAPTURE_PATH, {**BULBASAUR, "pokemon_id": 0})).status_code == 400
+        await add(client, 2, capture_id="page-2")
+        for refused, status in (({"pokemon_id": 0}, 400), ({"pokemon_id": 3, "capture_id": "page-2"}, 409)):
+            assert (await post(client, ADD_CAPTURE_PATH, {**BULBASAUR, **refused})).status_code == status
         await registry.quiet()
-    assert len(registry.nudges) == 1
+    assert len(registry.nudges) == 2
 
 
 @pytest.mark.parametrize("setting", [{}, {"CLIENT_NUDGE": "false"}], ids=["unset", "false"])

@@ -7,20 +7,28 @@ import json
 import resource
 import signal
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from shared.client_protocol import ACKNOWLEDGE_PATH, ADD_CAPTURE_PATH, HEALTH_PATH, STATS_PATH, SYNC_DATA_PATH
+from shared.client_protocol import (
+    ACKNOWLEDGE_PATH,
+    ADD_CAPTURE_PATH,
+    CAPTURE_STATES_PATH,
+    HEALTH_PATH,
+    STATS_PATH,
+    SYNC_DATA_PATH,
+)
 from tests.client_process import BULBASAUR, DEADLINE_S, Registry, free_port, get, post, starting_clients, until
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from tests.client_process import Start
+    from tests.client_process import Process, Start
 
 
 @pytest.fixture
@@ -129,6 +137,59 @@ async def test_captures_survive_kill_9_under_load(start: Start) -> None:
     there = {each["capture_id"] for each in (await get(again, SYNC_DATA_PATH))["captures"]}
     assert accepted <= there
     assert len(there - accepted) <= 8
+
+
+async def test_captures_with_ids_are_there_once_whatever_is_killed(start: Start) -> None:
+    """Two senders hand over the same captures, each until it is answered, while the client is killed three times."""
+    client = await start()
+    bodies = [{**BULBASAUR, "capture_id": f"page-{number}"} for number in range(300)]
+    answered = 0
+
+    async def hand_over() -> None:
+        nonlocal answered
+        for body in bodies:
+            while True:
+                with suppress(httpx.HTTPError):
+                    assert (await post(client, ADD_CAPTURE_PATH, body)).status_code == 200
+                    break
+                await asyncio.sleep(0.01)
+            answered += 1
+
+    async with asyncio.TaskGroup() as senders:
+        for _ in range(2):
+            senders.create_task(hand_over())
+        for kills in range(1, 4):
+            await until(partial(lambda least: answered >= least, 120 * kills), "no captures were accepted")
+            client.process.kill()
+            await client.status()
+            client = await start(CLIENT_PORT=str(client.port))
+    there = [each["capture_id"] for each in (await get(client, SYNC_DATA_PATH))["captures"]]
+    assert there == [body["capture_id"] for body in bodies]
+
+
+async def test_what_was_pulled_is_known_after_a_restart(start: Start) -> None:
+    """It is noted once the answer is out, and on the disk."""
+    client = await start()
+    await post(client, ADD_CAPTURE_PATH, {**BULBASAUR, "capture_id": "page-1"})
+    assert await states(client, "page-1") == ["pending"]
+    await get(client, SYNC_DATA_PATH)
+
+    async def is_noted() -> bool:
+        return await states(client, "page-1") == ["pulled"]
+
+    await until(is_noted, "the pull was not noted")
+    client.process.kill()
+    await client.status()
+    again = await start()
+    assert await states(again, "page-1") == ["pulled"]
+    await post(again, ACKNOWLEDGE_PATH, {"capture_ids": ["page-1"]})
+    assert await states(again, "page-1") == ["stored"]
+
+
+async def states(client: Process, *capture_ids: str) -> list[str]:
+    """How far these captures have come."""
+    answer = await post(client, CAPTURE_STATES_PATH, {"capture_ids": capture_ids})
+    return [each["state"] for each in answer.json()["captures"]]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -18,6 +18,8 @@ from dev.database import Database
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
 from services.registry.app import build_app
+from services.registry.clients import Clients
+from services.registry.domain import NewClient
 from services.registry.settings import RegistrySettings
 from shared.database import make_pool
 from shared.messages import PulledCapture
@@ -25,6 +27,7 @@ from shared.sql import load_queries
 from shared.untrusted_text import visible
 
 RANKING: Final = "/api/v1/ranking"
+CLIENTS: Final = "/api/v1/pull-sync/clients"
 USERS: Final = f"{RANKING}/users"
 NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 ODD_USERS: Final = ("a/b", "a?b=c&d#e", "ü %2F+", "<b>", "user:1", "x" * 255, '"quoted"', "..a", "\u202eevil")
@@ -146,6 +149,30 @@ async def test_an_unchanged_answer_is_not_sent_again(path: str, http: httpx.Asyn
     assert changed.headers["etag"] != etag
     if path != f"{RANKING}/stats":
         assert (await http.get(path, params={"limit": 1})).headers["etag"] not in {etag, changed.headers["etag"]}
+
+
+@pytest.mark.parametrize("user_id", [*ODD_USERS, "ash", "ranking", "x/ranking", "/a//b/", "%41"])
+async def test_a_client_reads_the_ranking(
+    user_id: str, http: httpx.AsyncClient, pool: asyncpg.Pool, database: Database
+) -> None:
+    """By a path of its own, whatever its id is; the answer is the same, with its validator."""
+    await hold(pool, "ash", 1, 4)
+    await hold(pool, "misty", 4)
+    path = f"{CLIENTS}/{quote(user_id, safe='')}/ranking"
+    unknown = await http.get(path)
+    assert (unknown.status_code, unknown.json()["type"]) == (404, "urn:pullsync:problem:unknown-client")
+    async with make_pool(database.registry_url, service="test", max_size=1) as registry:
+        clients = Clients(pool=registry, queries=load_queries("services.registry"))
+        await clients.register(NewClient(user_id=user_id, client_url="http://localhost:3001"))
+    for limit in (1, 10):
+        told, expected = [await http.get(each, params={"limit": limit}) for each in (path, RANKING)]
+        assert (told.status_code, told.content) == (200, expected.content)
+        assert len(told.json()) == min(limit, 2)
+        assert told.headers["etag"] == expected.headers["etag"]
+        again = await http.get(path, params={"limit": limit}, headers={"if-none-match": told.headers["etag"]})
+        assert (again.status_code, again.content) == (304, b"")
+    assert (await http.get(f"{CLIENTS}/{quote(user_id, safe='')}")).json()["user_id"] == user_id
+    assert (await http.get(path, params={"limit": 1_501})).status_code == 422
 
 
 async def test_who_holds_most_comes_first(http: httpx.AsyncClient, pool: asyncpg.Pool) -> None:

@@ -401,6 +401,9 @@ async def test_a_client_asks_for_its_own_captures_only(world: World, guarded: Re
             "/api/v1/pull-sync/clients/a/pulls": True,
             "/api/v1/pull-sync/clients/a%2Fb/pulls": False,
             "/api/v1/pull-sync/clients/a/b/pulls": False,
+            "/api/v1/pull-sync/clients/a/ranking": True,
+            "/api/v1/pull-sync/clients/a%2Fb/ranking": False,
+            "/api/v1/pull-sync/clients/a/b/ranking": False,
             f"{API}/ash/c1": False,
         }.items():
             answer = await http.get(path, headers=own)

@@ -37,8 +37,8 @@ SYNCED: dict[str, Any] = {**PENDING, "capture_id": "1_1750000000000_favorite", "
 @pytest.fixture
 async def database(tmp_path: Path) -> AsyncIterator[Database]:
     """An empty database."""
-    schema = load_queries("services.client")["schema"]
-    async with Database(path=tmp_path / "captures.sqlite3", schema=schema) as opened:
+    queries = load_queries("services.client")
+    async with Database(path=tmp_path / "captures.sqlite3", queries=queries) as opened:
         yield opened
 
 

@@ -82,7 +82,7 @@ def monotonic() -> Monotonic:
 async def tokens(tmp_path: Path) -> AsyncIterator[PullAccess]:
     """The client's token, none yet, on a real disk."""
     queries = load_queries("services.client")
-    async with Database(path=tmp_path / "captures.sqlite3", schema=queries["schema"]) as database:
+    async with Database(path=tmp_path / "captures.sqlite3", queries=queries) as database:
         yield PullAccess(
             store=CaptureStore(database=database, queries=queries, user_id="ash", clock=lambda: datetime.now(UTC))
         )

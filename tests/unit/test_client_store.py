@@ -17,10 +17,10 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from services.client.database import Database
-from services.client.errors import StoreUnavailableError
+from services.client.database import SCHEMA_VERSION, Database
+from services.client.errors import IdTakenError, StoreUnavailableError
 from services.client.retention import Retention
-from services.client.store import CaptureStore, ForeignCapture
+from services.client.store import Added, CaptureStore, ForeignCapture
 from shared.client_protocol import AddCapture, Capture
 from shared.errors import StartupError
 from shared.sql import load_queries
@@ -61,7 +61,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 async def database(path: Path) -> AsyncIterator[Database]:
     """The open database."""
-    async with Database(path=path, schema=load_queries("services.client")["schema"]) as opened:
+    async with Database(path=path, queries=load_queries("services.client")) as opened:
         yield opened
 
 
@@ -79,13 +79,13 @@ def make_store(database: Database, clock: Clock) -> CaptureStore:
 @asynccontextmanager
 async def reopened(path: Path, clock: Clock) -> AsyncIterator[CaptureStore]:
     """A store on a file that is not open."""
-    async with Database(path=path, schema=load_queries("services.client")["schema"]) as database:
+    async with Database(path=path, queries=load_queries("services.client")) as database:
         yield make_store(database, clock)
 
 
-def new(pokemon_id: int = 25, *, action: Any = "capture", removed: bool = False) -> AddCapture:
+def new(pokemon_id: int = 25, *, action: Any = "capture", removed: bool = False, **more: Any) -> AddCapture:
     """What an app posts."""
-    return AddCapture(pokemon_id=pokemon_id, pokemon_name="pikachu", action=action, removed=removed)
+    return AddCapture(pokemon_id=pokemon_id, pokemon_name="pikachu", action=action, removed=removed, **more)
 
 
 def id_of(document: str) -> str:
@@ -163,6 +163,78 @@ async def test_captures_of_one_millisecond_keep_their_order(store: CaptureStore)
     assert captured["capture_id"] != removed["capture_id"]
     assert removed["timestamp"] == "2026-01-31T12:00:00.001Z" > captured["timestamp"]
     assert await pending_ids(store) == [captured["capture_id"], removed["capture_id"]]
+
+
+async def test_a_capture_with_an_id_is_stored_once(store: CaptureStore, clock: Clock) -> None:
+    """However often and late it comes again, with whatever time and name, also when it is acknowledged by then."""
+    first = await store.add(new(capture_id="page-1", timestamp=NOON - timedelta(days=2)))
+    assert not first.duplicated
+    assert json.loads(first.capture) | {"metadata": None} == {
+        "capture_id": "page-1",
+        "pokemon_id": 25,
+        "pokemon_name": "pikachu",
+        "action": "capture",
+        "timestamp": "2026-01-29T12:00:00.000Z",
+        "user_id": "user_1",
+        "synced": False,
+        "metadata": None,
+    }
+    clock.advance(days=1)
+    again = await store.add(new(capture_id="page-1"))
+    assert (again.capture, again.duplicated) == (first.capture, True)
+    await store.acknowledge(["page-1"])
+    later = await store.add(new(capture_id="page-1").model_copy(update={"pokemon_name": "raichu"}))
+    assert (json.loads(later.capture)["synced"], later.duplicated) == (True, True)
+    assert (await store.counts()).total == 1
+
+
+async def test_captures_with_ids_are_no_twins(store: CaptureStore) -> None:
+    """Two taps within 5 s are two captures when each has its id, since then neither is a repeated request."""
+    await store.add(new())
+    for capture_id in ("page-1", "page-2"):
+        assert not (await store.add(new(capture_id=capture_id))).duplicated
+    assert (await store.add(new())).duplicated
+    assert (await store.counts()).total == 3
+
+
+@pytest.mark.parametrize(
+    "other", [new(26), new(action="favorite"), new(removed=True)], ids=["pokemon_id", "action", "removed"]
+)
+async def test_an_id_of_another_capture_is_refused(store: CaptureStore, other: AddCapture) -> None:
+    """Neither is lost in silence: the first stays as it is, and the other is refused by name."""
+    first = await store.add(new(capture_id="page-1"))
+    with pytest.raises(IdTakenError, match="capture_id"):
+        await store.add(other.model_copy(update={"capture_id": "page-1"}))
+    assert (await store.everything()).captures == [first.capture]
+
+
+async def test_an_id_that_the_client_made_itself_is_taken(store: CaptureStore) -> None:
+    """Then the capture is the same, and not stored twice; and the client makes none that a page has made."""
+    made = await store.add(new())
+    assert await store.add(new(capture_id=id_of(made.capture))) == Added(capture=made.capture, duplicated=True)
+    with pytest.raises(IdTakenError):
+        await store.add(new(capture_id=id_of(made.capture), removed=True))
+    await store.add(new(1, capture_id="1_1769860800000_capture"))
+    await store.acknowledge(["1_1769860800000_capture"])
+    assert id_of((await store.add(new(1))).capture) == "1_1769860800001_capture"
+
+
+async def test_of_the_same_id_at_once_one_is_stored(store: CaptureStore) -> None:
+    """As from two tabs that both hand over what is pending; of two kinds, one is refused."""
+    kinds = [new(capture_id="page-1"), new(capture_id="page-1", removed=True)] * 25
+    added = await asyncio.gather(*(store.add(each) for each in kinds), return_exceptions=True)
+    assert sum(isinstance(each, IdTakenError) for each in added) == 25
+    assert [each.duplicated for each in added if isinstance(each, Added)].count(False) == 1
+    assert (await store.counts()).total == 1
+
+
+async def test_captures_of_a_page_take_their_place_by_their_time(store: CaptureStore, clock: Clock) -> None:
+    """What was made offline yesterday is older than what is here; of one moment, the first that came is first."""
+    await store.add(new(1))
+    clock.advance(seconds=1)
+    for number, capture_id in enumerate(("c", "a", "b"), start=2):
+        await store.add(new(number, capture_id=capture_id, timestamp=NOON - timedelta(days=1)))
+    assert await pending_ids(store) == ["c", "a", "b", "1_1769860800000_capture"]
 
 
 async def test_of_concurrent_duplicates_one_is_stored(store: CaptureStore) -> None:
@@ -390,8 +462,7 @@ async def test_commits_are_synced_to_the_disk(database: Database) -> None:
 
 async def test_another_process_that_holds_the_file_for_long_is_no_acceptance(path: Path, clock: Clock) -> None:
     """While some tool keeps the database locked, a capture is refused, and nothing hangs."""
-    schema = load_queries("services.client")["schema"]
-    async with Database(path=path, schema=schema, busy_timeout_s=0.01) as database:
+    async with Database(path=path, queries=load_queries("services.client"), busy_timeout_s=0.01) as database:
         store = make_store(database, clock)
         tool = sqlite3.connect(path, isolation_level=None)
         try:
@@ -438,7 +509,7 @@ async def test_a_database_of_a_newer_client_is_refused(path: Path, clock: Clock)
     async with reopened(path, clock) as store:
         await store.add(new())
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
     connection.close()
     with pytest.raises(StartupError, match="newer client"):
         async with reopened(path, clock):

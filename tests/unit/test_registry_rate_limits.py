@@ -226,6 +226,7 @@ def test_what_is_limited_is_what_the_document_says() -> None:
     of_clients = {
         ("get", "pull-sync/clients/{user_id}"),
         ("get", "pull-sync/clients/{user_id}/pulls"),
+        ("get", "pull-sync/clients/{user_id}/ranking"),
         ("delete", "pull-sync/unregister-client/{user_id}"),
         ("post", "pull-sync/nudge/{user_id}"),
         ("get", "captures/{user_id}/{capture_id}"),

@@ -184,19 +184,8 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             }
         }
     ),
-    "ranking": Documented(
-        answers={
-            200: [
-                {
-                    "pokemon_id": 25,
-                    "pokemon_name": "pikachu",
-                    "favorite_count": 1,
-                    "id": 25,
-                    "last_updated": examples.TIME,
-                }
-            ]
-        }
-    ),
+    "ranking": Documented(answers={200: [examples.RANKED]}),
+    "ranking_for_client": Documented(answers={200: [examples.RANKED]}, refusals=(UnknownClientError,)),
     "ranking_stats": Documented(
         answers={200: {"total_pokemon": 4, "total_favorites": 10, "total_captures": 12, "last_updated": examples.TIME}}
     ),

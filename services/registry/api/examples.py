@@ -14,6 +14,13 @@ TOKENS: Final = {
 PULL_ID: Final = "7d3c9c5e-1a57-4a53-8d0e-2f8a4b9c6d7e"
 LETTER_ID: Final = "9f86d081884c7d659a2feaa0c55ad015"
 
+RANKED: Final = {
+    "pokemon_id": 25,
+    "pokemon_name": "pikachu",
+    "favorite_count": 1,
+    "id": 25,
+    "last_updated": TIME,
+}
 CLIENT: Final = {
     "user_id": "user_1",
     "client_url": URL,

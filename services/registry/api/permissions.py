@@ -64,6 +64,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "ranking_stats": Need.READ,
     "ranking_users": Need.READ,
     "ranking_user": Need.READ,
+    "ranking_for_client": Need.OWN_OR_READ,
     "quarantine_list": Need.READ,
     "quarantine_get": Need.READ,
     "quarantine_replay": Need.OPERATE,

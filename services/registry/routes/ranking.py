@@ -14,7 +14,10 @@ from pydantic import TypeAdapter
 from services.registry.api.answers import json_answer
 from services.registry.api.models import ApiModel
 from services.registry.api.paging import page_after
+from services.registry.api.raw_paths import RawPathRoute
 from services.registry.captures import FIRST_PLACE, Captures, Place
+from services.registry.clients import Clients, possible
+from services.registry.routes.clients import PREFIX as PULL_SYNC
 from services.registry.routes.clients import UserId
 from shared.client_protocol import ID_CHARS, UtcDatetime
 
@@ -101,20 +104,11 @@ class RankingRoutes:
 
     async def ranking(self, request: Request, limit: Limit = 10) -> Response:
         """Most held first; on a tie the lower number."""
-        return json_answer(request, await self.entries(limit), _RANKING)
+        return await _ranking(request, self._captures, limit)
 
     async def entries(self, limit: int) -> list[RankingEntry]:
         """So many of the ranking, as it is told."""
-        return [
-            RankingEntry(
-                pokemon_id=ranked.pokemon_id,
-                pokemon_name=ranked.pokemon_name,
-                favorite_count=ranked.holders,
-                id=ranked.pokemon_id,
-                last_updated=ranked.updated_at,
-            )
-            for ranked in await self._captures.ranking(limit)
-        ]
+        return await _entries(self._captures, limit)
 
     async def stats(self, request: Request) -> Response:
         """Totals over all users."""
@@ -152,6 +146,42 @@ class RankingRoutes:
             path = f"{PREFIX}/users/{quote(user_id, safe='')}"
             following = page_after(request, path, limit=limit, after=entries[-1].pokemon_id)
         return json_answer(request, entries, _HOLDINGS, following=following)
+
+
+class ClientRankingRoutes:
+    """The ranking, for a client by its own token; to be included before those of clients, whose ids hold slashes."""
+
+    def __init__(self, *, captures: Captures, clients: Clients) -> None:
+        self._captures = captures
+        self._clients = clients
+
+    def router(self) -> APIRouter:
+        """To be included by the app."""
+        router = APIRouter(prefix=PULL_SYNC, tags=["ranking"], responses=_UNCHANGED, route_class=RawPathRoute)
+        router.get("/clients/{user_id:path}/ranking", response_model=list[RankingEntry])(self.for_client)
+        return router
+
+    async def for_client(self, request: Request, user_id: UserId, limit: Limit = 10) -> Response:
+        """The ranking, for a client that is registered; the same as for operators."""
+        await self._clients.get(possible(user_id))  # which refuses unknown ones
+        return await _ranking(request, self._captures, limit)
+
+
+async def _ranking(request: Request, captures: Captures, limit: int) -> Response:
+    return json_answer(request, await _entries(captures, limit), _RANKING)
+
+
+async def _entries(captures: Captures, limit: int) -> list[RankingEntry]:
+    return [
+        RankingEntry(
+            pokemon_id=ranked.pokemon_id,
+            pokemon_name=ranked.pokemon_name,
+            favorite_count=ranked.holders,
+            id=ranked.pokemon_id,
+            last_updated=ranked.updated_at,
+        )
+        for ranked in await captures.ranking(limit)
+    ]
 
 
 def _place(cursor: str | None) -> Place:
