@@ -169,12 +169,13 @@ async def execute(url: str, statement: str, *values: object) -> None:
         await connection.close()
 
 
-async def bury(broker: Broker, body: bytes, *, queue: str = BATCHES) -> None:
-    """Put a message into the dead-letter queue of a queue."""
+async def bury(broker: Broker, *bodies: bytes) -> None:
+    """Put messages into the dead-letter queue of capture batches."""
     async with await aio_pika.connect(broker.admin_url) as connection:
         channel = await connection.channel()
-        message = aio_pika.Message(body, delivery_mode=2, type="CaptureBatch", app_id="puller")
-        await channel.default_exchange.publish(message, routing_key=f"{queue}.dead")
+        for body in bodies:
+            message = aio_pika.Message(body, delivery_mode=2, type="CaptureBatch", app_id="puller")
+            await channel.default_exchange.publish(message, routing_key=f"{BATCHES}.dead")
 
 
 async def messages_in(broker: Broker, queue: str, number: int) -> None:
