@@ -18,11 +18,12 @@ from dev.broker import MONITORING_USER, Broker
 from dev.database import Database
 from dev.stack import Stack
 from tests.e2e.world import World, start_clients
-from tests.pages.visiting import visiting
+from tests.pages.visiting import PHONE, visiting
 from tests.servers import MONITORING_PASSWORD, Servers
 from tests.waiting import eventually
 
 BATCHES: Final = "ingest.capture-batches"
+SMALL_PHONE: Final[dict[str, Any]] = {**PHONE, "viewport": {"width": 320, "height": 640}}
 MARKUP: Final = "<img src=x onerror=\"window.ran='it ran'\"> <script>window.ran='it ran'</script>"
 READ, OPERATE, ADMIN, ENROL, SERVICE = (
     f"{name}-01234567890" for name in ("read", "operate", "admin", "enrol", "serve")
@@ -81,6 +82,12 @@ async def agrees(page: Page, label: str) -> None:
     """Say yes in the dialog that asks first."""
     await page.get_by_role("dialog").get_by_role("button", name=label, exact=True).click()
     await expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+async def overflow(page: Page) -> int:
+    """By how many pixels the page is wider than what is seen of it."""
+    root = "document.documentElement"
+    return int(await page.evaluate(f"() => {root}.scrollWidth - {root}.clientWidth"))
 
 
 def said(page: Page) -> Locator:

@@ -14,23 +14,24 @@ from dev.database import Database
 from dev.stack import Stack
 from services.registry.app import DASHBOARD
 from tests.pages.operating import (
+    SMALL_PHONE,
     bury,
     colours,
     execute,
     goes,
     management_of,
+    overflow,
     put_clients,
     put_failed_pull,
     put_failed_run,
     put_quarantined,
     watching,
 )
-from tests.pages.visiting import DESKTOP, PHONE, Loading, serious_faults, visiting
+from tests.pages.visiting import DESKTOP, Loading, serious_faults, visiting
 from tests.servers import Servers
 from tests.waiting import eventually
 
 FIRST_LOAD_BYTES = 150_000
-SMALL_PHONE: dict[str, Any] = {**PHONE, "viewport": {"width": 320, "height": 640}}
 LONG = "user-of-a-very-long-name-" + "x" * 200
 VIEWS = {
     "#/": "Throughput",
@@ -99,8 +100,7 @@ async def test_nothing_hinders_anybody(browser: Browser, full: Stack, device: di
             await expect(page.get_by_text(text).first).to_be_visible()
             await opened(page)
             assert await serious_faults(page) == [], view
-            wide = "() => document.documentElement.scrollWidth - document.documentElement.clientWidth"
-            assert await page.evaluate(wide) == 0, view
+            assert await overflow(page) == 0, view
         await goes(page, f"#/clients/{LONG}")
         await page.get_by_role("button", name="Remove").click()
         await expect(page.get_by_role("dialog")).to_be_visible()

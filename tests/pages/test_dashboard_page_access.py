@@ -13,9 +13,11 @@ from tests.pages.operating import (
     OPERATE,
     READ,
     SERVICE,
+    SMALL_PHONE,
     TOKENS,
     bury,
     goes,
+    overflow,
     put_clients,
     put_failed_pull,
     put_failed_run,
@@ -23,6 +25,7 @@ from tests.pages.operating import (
     signs_in,
     watching,
 )
+from tests.pages.visiting import serious_faults
 
 BUTTONS = {
     "#/": {"Stop", "Set"},
@@ -77,9 +80,10 @@ async def test_buttons_are_for_who_may_use_them(
     removes: bool,  # noqa: FBT001 - a column
 ) -> None:
     """Who may only look sees none at all, in any view; clients are removed by administrators."""
-    async with watching(browser, guarded) as page:
+    async with watching(browser, guarded, **SMALL_PHONE) as page:
         await signs_in(page, token)
         await expect(page.get_by_role("banner")).to_contain_text(standing)
+        assert await overflow(page) == 0
         for view, expected in BUTTONS.items():
             found = await buttons(page, view)
             more = {"Remove"} if removes and view == "#/clients/ash" else set()
@@ -97,6 +101,7 @@ async def test_a_wrong_token_is_refused_in_words(browser: Browser, guarded: Stac
             await signs_in(page, wrong)
             await expect(page.get_by_role("alert")).to_contain_text("token")
             await expect(page.get_by_role("navigation")).to_have_count(0)
+            assert await serious_faults(page) == []
         await signs_in(page, "with a blank")
         await expect(page.get_by_role("alert")).to_contain_text("copy it whole")
         await signs_in(page, READ)

@@ -6,7 +6,7 @@ import { compact, number } from "./web/format.js";
 import { clientLink, clientsLink } from "./routes.js";
 import { state } from "./state.js";
 import { t } from "./texts.js";
-import { cards, cell, clientBadge, none, waiting, when } from "./widgets.js";
+import { cards, cell, clientBadge, countCell, none, waiting, when } from "./widgets.js";
 
 const PAGE = 50;
 const TYPED_MS = 250;
@@ -92,8 +92,9 @@ function row(client) {
       client.failures
         ? html`${number(client.failures)} <code>${client.last_reason}</code>`
         : html`<span class="muted">–</span>`,
+      client.failures ? "" : "zero",
     )}
-    ${cell(t("pending"), number(client.pending), "number")}
+    ${countCell(t("pending"), client.pending)}
     ${cell(t("next_pull"), nextPull(client))}
   </tr>`;
 }

@@ -123,7 +123,8 @@ function figure({ name, minutes, series, columns, write, said, isStacked = false
     </header>
     ${
       series.length
-        ? html`<time-plot aria-hidden="true" .write=${write} .series=${drawn.series} .data=${drawn.data}></time-plot>`
+        ? html`<time-plot aria-hidden="true" .write=${write} .isWhole=${write === compact} .series=${drawn.series}
+            .data=${drawn.data}></time-plot>`
         : nothing
     }
     <p class="muted">${said}</p>

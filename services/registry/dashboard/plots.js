@@ -4,11 +4,12 @@ import uPlot from "./web/vendor/uplot/uPlot.esm.js";
 import { timeOfDay } from "./web/format.js";
 
 const HEIGHT = 150;
+const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /**
  * Properties: `series`, `[{label, colour: "--accent", isFilled, isBar}]`, `data`, as uPlot takes it (seconds first),
- * and `write`, which writes a value at the axis.
+ * `write`, which writes a value at the axis, and `isWhole`, whether there is nothing between 1 and 2.
  */
 class TimePlot extends HTMLElement {
   #plot = null;
@@ -18,6 +19,7 @@ class TimePlot extends HTMLElement {
   #sizes = new ResizeObserver(() => this.#fit());
   #again = () => this.#rebuild();
   write = String;
+  isWhole = true;
 
   set series(series) {
     const key = JSON.stringify(series);
@@ -82,7 +84,13 @@ class TimePlot extends HTMLElement {
           size: 26,
           gap: 4,
         },
-        { ...axis, values: (_plot, at) => at.map((value) => this.write(value)), size: 58, space: 36 },
+        {
+          ...axis,
+          values: (_plot, at) => at.map((value) => this.write(value)),
+          size: 58,
+          space: 36,
+          ...(this.isWhole ? { incrs: WHOLE } : {}),
+        },
       ],
       series: [{}, ...this.#series.map((one) => this.#drawn(one))],
     };
