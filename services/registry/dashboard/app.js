@@ -126,29 +126,24 @@ function liveness() {
 }
 
 function header() {
-  const here = state.route.view === "client" ? "clients" : state.route.view;
   return html`<header class="top">
     <a class="unseen" href="#main" @click=${skip}>${t("skip")}</a>
     <a class="brand" href="#/"><img src="/dashboard/web/icon.svg" alt="" width="28" height="28"> PullSync</a>
-    ${
-      state.access
-        ? html`
-      <nav class="places" aria-label=${t("views")}>${PLACES.map(
-        ([name, link]) => html`
-        <a href=${link} aria-current=${here === name ? "page" : "false"}>${t(name)}</a>`,
-      )}</nav>
-      <div class="standing">
-        ${liveness()}
-        ${
-          state.access.needs_token
-            ? html`<span class="muted">${t(`scope_${state.access.scope}`)}</span>
-          <button type="button" class="quiet" @click=${signOut}>${t("sign_out")}</button>`
-            : nothing
-        }
-      </div>`
-        : nothing
-    }
+    ${state.access ? html`${places()}<div class="standing">${liveness()}${standing()}</div>` : nothing}
   </header>`;
+}
+
+function places() {
+  const here = state.route.view === "client" ? "clients" : state.route.view;
+  const place = ([name, link]) => html`
+    <a href=${link} aria-current=${here === name ? "page" : "false"}>${t(name)}</a>`;
+  return html`<nav class="places" aria-label=${t("views")}>${PLACES.map(place)}</nav>`;
+}
+
+function standing() {
+  if (!state.access.needs_token) return nothing;
+  return html`<span class="muted">${t(`scope_${state.access.scope}`)}</span>
+    <button type="button" class="quiet" @click=${signOut}>${t("sign_out")}</button>`;
 }
 
 function skip(event) {
@@ -156,15 +151,12 @@ function skip(event) {
   document.getElementById("main").focus();
 }
 
+/** Each is an element of its own, so that screen readers tell it even when it says the same again. */
 function notice() {
   const shown = state.notice ? [state.notice] : [];
+  const told = ({ text, isBad }) => html`<p class="notice ${isBad ? "bad" : ""}">${text}</p>`;
   return html`<div class="notices">
-    <div role="status" aria-live="polite">${repeat(
-      shown,
-      (one) => one,
-      ({ text, isBad }) => html`
-      <p class="notice ${isBad ? "bad" : ""}">${text}</p>`,
-    )}</div>
+    <div role="status" aria-live="polite">${repeat(shown, (one) => one, told)}</div>
     ${state.notice ? html`<button type="button" aria-label=${t("close")} @click=${() => say("")}>×</button>` : nothing}
   </div>`;
 }

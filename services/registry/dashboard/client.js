@@ -21,25 +21,18 @@ export const client = {
     const known = state.heard.client;
     if (!known) return waiting();
     return html`
-      ${
-        known.client ? about(known.client) : html`<p class="notice warn">${t("not_registered", { user: route.id })}</p>`
-      }
+      ${known.client ? about(known.client) : unregistered(route.id)}
       ${history(known.pulls)}`;
   },
 };
+
+const unregistered = (user) => html`<p class="notice warn">${t("not_registered", { user })}</p>`;
 
 function about(client) {
   return html`
     <section class="card" aria-labelledby="about-title">
       <header class="line"><h2 id="about-title">${t("what_is_known")}</h2>${clientBadge(client.state)}</header>
-      ${
-        client.last_error && client.failures
-          ? html`<div class="notice bad">
-        <p><strong>${t("failed_in_a_row", { count: client.failures })}</strong> <code>${client.last_reason}</code></p>
-        <p>${client.last_error}</p>
-      </div>`
-          : nothing
-      }
+      ${client.last_error && client.failures ? trouble(client) : nothing}
       ${facts([
         [t("last_pull"), html`${when(client.last_pull_at)}${took(client)}`],
         [t("last_success"), when(client.last_success_at)],
@@ -56,6 +49,11 @@ function about(client) {
       ${may("operate") ? actions(client) : nothing}
     </section>`;
 }
+
+const trouble = (client) => html`<div class="notice bad">
+  <p><strong>${t("failed_in_a_row", { count: client.failures })}</strong> <code>${client.last_reason}</code></p>
+  <p>${client.last_error}</p>
+</div>`;
 
 const took = (client) =>
   client.last_duration_s === null ? nothing : html` <span class="muted">· ${lasting(client.last_duration_s)}</span>`;

@@ -72,21 +72,20 @@ function oneRun(run, isShort) {
     <p class="muted">
       ${t("run_so_far", { settled: run.settled, count: run.requested })}${isRunning ? timeLeft(run) : nothing}
     </p>
-    <p>${t("run_stored", { count: run.stored })}${
-      run.failed
-        ? html` · <span class="bad">${t("run_failed", { count: run.failed })}</span>
-      ${reasons(run)}`
-        : nothing
-    }${run.cancelled ? ` · ${t("run_cancelled_clients", { count: run.cancelled })}` : nothing}</p>
+    <p>${outcome(run)}</p>
     ${run.kind === "sync-complete-state" ? html`<p>${compared(run)}</p>` : nothing}
-    ${
-      isShort
-        ? nothing
-        : html`<div class="buttons">
-      ${isRunning && may("operate") ? actButton(`cancel-${run.run_id}`, t("cancel_run"), () => cancel(run)) : nothing}
-    </div>${differences(run)}`
-    }`;
+    ${isShort ? nothing : html`${isRunning && may("operate") ? cancelling(run) : nothing}${differences(run)}`}`;
 }
+
+function outcome(run) {
+  const failed = html` · <span class="bad">${t("run_failed", { count: run.failed })}</span> ${reasons(run)}`;
+  const cancelled = ` · ${t("run_cancelled_clients", { count: run.cancelled })}`;
+  return [t("run_stored", { count: run.stored }), run.failed ? failed : nothing, run.cancelled ? cancelled : nothing];
+}
+
+const cancelling = (run) => html`<div class="buttons">
+  ${actButton(`cancel-${run.run_id}`, t("cancel_run"), () => cancel(run))}
+</div>`;
 
 const timeLeft = (run) =>
   ` · ${run.time_left_s === null ? t("no_rate_yet") : t("time_left", { time: lasting(run.time_left_s) })}`;
