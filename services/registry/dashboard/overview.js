@@ -65,7 +65,7 @@ function deadLetters({ queues }) {
 }
 
 function stateTile(name, count) {
-  return html`<li class="tile ${name}"><a href=${clientsLink({ state: name })}>
+  return html`<li class="tile ${name} ${count ? "" : "none"}"><a href=${clientsLink({ state: name })}>
     <span class="value">${number(count)}</span>
     <span class="name">${t(name ? `clients_${name}` : "clients_registered")}</span>
   </a></li>`;
