@@ -38,25 +38,35 @@ _TYPES: Final = {".js": "text/javascript", ".webmanifest": "application/manifest
 
 def serve_page(app: FastAPI, folder: Path, *, at: str) -> None:
     """Add the files of `folder` below the path `at`, its `index.html` at `at` itself, and the common ones in `web/`."""
-    for suffix, media_type in _TYPES.items():
-        mimetypes.add_type(media_type, suffix)  # some systems know others, or none
     root = at.rstrip("/")
-    for name in _names(folder):
-        serve_file(app, folder / name, at=f"{root}/{name}")
     for path in dict.fromkeys((root or "/", f"{root}/")):
         serve_file(app, folder / INDEX, at=path)
+    for name in _names(folder):
+        if name != INDEX:  # the page has one address
+            serve_file(app, folder / name, at=f"{root}/{name}")
     for name in _names(COMMON):
         serve_file(app, COMMON / name, at=f"{root}/web/{name}")
 
 
 def serve_file(app: FastAPI, file: Path, *, at: str) -> None:
     """Add one file at one path, for GET and HEAD."""
+    for suffix, media_type in _TYPES.items():
+        mimetypes.add_type(media_type, suffix)  # some systems know others, or none
     files = StaticFiles(directory=file.parent)
 
     async def answer(request: Request) -> Response:
         response = await files.get_response(file.name, request.scope)
         response.headers.update(HEADERS)
         return response
+
+    app.router.routes.append(Route(at, answer, include_in_schema=False, middleware=_COMPRESSED))
+
+
+def serve_text(app: FastAPI, text: str, *, at: str, media_type: str) -> None:
+    """Add a file that is made when the service starts, as `serve_file` does those on the disk."""
+
+    async def answer(_request: Request) -> Response:
+        return Response(text, headers=HEADERS, media_type=media_type)
 
     app.router.routes.append(Route(at, answer, include_in_schema=False, middleware=_COMPRESSED))
 

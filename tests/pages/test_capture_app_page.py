@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, expect
 
-from services.client.page import WEB, WORKER, kept_files
+from services.client.page import WEB, WORKER, read_capture_app
 from tests.client_process import post
 from tests.pages.capturing import DEADLINE_MS, CaptureApp
 from tests.pages.visiting import DESKTOP, PHONE, Loading, serious_faults, visiting
@@ -91,10 +91,11 @@ async def test_the_first_load_is_small(browser: Browser, client: Process) -> Non
         await app.ready()
         await app.is_kept()
         assert 30_000 < loading.total_bytes < 150_000
-        files = {path for path in asked if not path.startswith("/api/")} - {f"/{WORKER}"}
-        assert "/species.csv" in files
-        assert files <= set(kept_files())
-        assert sum(len(gzip.compress(file.read_bytes())) for file in kept_files().values()) < 150_000
+        kept = read_capture_app()
+        files = {path for path in asked if not path.startswith("/api/")} - {"/", f"/{WORKER}"}
+        assert f"{kept.root}species.csv" in files
+        assert files <= set(kept.files)
+        assert sum(len(gzip.compress(file.read_bytes())) for file in kept.files.values()) < 150_000
 
 
 async def test_foreign_text_is_shown_as_text(browser: Browser, client: Process) -> None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from aiohttp import web
 from playwright.async_api import Browser, async_playwright, expect
 
-from tests.client_process import DEADLINE_S, ROOT, Registry, free_port, get, post, until
+from tests.client_process import Registry, free_port, get, post, until
 from tests.pages.capturing import CaptureApp
 from tests.pages.visiting import visiting
 
@@ -148,54 +146,3 @@ async def test_where_pulls_take_a_token_it_shows_what_is_its_own(browser: Browse
             await app.capture("Bulbasaur")
             await app.reaches("handed", "Bulbasaur captured")
             await expect(app.page.locator(".event")).to_have_count(1)
-
-
-@pytest.fixture
-def other_version(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkout whose page has another title."""
-    folder = tmp_path_factory.mktemp("other-version")
-    for name in ("services", "shared"):
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    page = folder / "services" / "client" / "web" / "index.html"
-    page.write_text(page.read_text().replace("<title>PullSync Pokédex</title>", "<title>The next version</title>"))
-    return folder
-
-
-async def test_a_new_page_takes_the_old_ones_place(browser: Browser, start: Start, other_version: Path) -> None:
-    """As a whole, also for starts without the client, and what was captured in the old one is handed over by it."""
-    client = await start()
-    async with visiting(browser, client.url) as context:
-        app = await CaptureApp.open(context)
-        await app.is_kept()
-        [old] = await app.page.evaluate("caches.keys()")
-        client.process.kill()
-        await client.status()
-        await app.capture("Bulbasaur")
-        newer = await start(CLIENT_PORT=str(client.port), PYTHONPATH=str(other_version))
-        await app.reload()
-        await expect(app.page).to_have_title("The next version")
-        await app.reaches("handed", "Bulbasaur captured")
-
-        async def is_replaced() -> bool:
-            kept: list[str] = await app.page.evaluate("caches.keys()")
-            return len(kept) == 1 and kept != [old]
-
-        await until(is_replaced, "the old page is still kept")
-        newer.process.kill()
-        await newer.status()
-        await app.reload()
-        await expect(app.page).to_have_title("The next version")
-
-
-async def test_a_client_that_hangs_does_not_hold_up_the_start(browser: Browser, start: Start) -> None:
-    """The page is taken from the browser, when the client takes the connection and answers nothing."""
-    client = await start()
-    async with visiting(browser, client.url) as context:
-        app = await CaptureApp.open(context)
-        await app.is_kept()
-        client.process.send_signal(19)
-        await app.page.reload(timeout=DEADLINE_S * 1_000, wait_until="commit")
-        await app.ready()
-        await app.capture("Bulbasaur")
-        client.process.send_signal(18)
-        await app.reaches("handed", "Bulbasaur captured")

@@ -65,10 +65,11 @@ async def test_a_page_may_run_nothing_but_what_is_served(http: httpx.AsyncClient
 
 
 @pytest.mark.parametrize(
-    "path", ["/page/missing.js", "/page/parts", "/page/../conftest.py", "/page/%2e%2e/conftest.py"]
+    "path",
+    ["/page/missing.js", "/page/parts", "/page/index.html", "/page/../conftest.py", "/page/%2e%2e/conftest.py"],
 )
 async def test_nothing_else_is_there(http: httpx.AsyncClient, path: str) -> None:
-    """No folder, and nothing beside the page's own."""
+    """No folder, nothing beside the page's own, and the page at its one address only."""
     assert (await http.get(path)).status_code == 404
 
 

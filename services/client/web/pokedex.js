@@ -12,7 +12,7 @@ const LAST_SPECIES = 1_025; // what comes after them are forms
 
 /** The shipped table by number; rejects when it can't be read. */
 export async function loadSpecies() {
-  const response = await fetch("/species.csv");
+  const response = await fetch(new URL("./species.csv", import.meta.url));
   if (!response.ok) throw new Error(`species.csv: HTTP ${response.status}`);
   const [, ...rows] = (await response.text()).trim().split(/\r?\n/);
   return new Map(rows.map((row) => row.split(",")).map(([id, name]) => [Number(id), name]));
