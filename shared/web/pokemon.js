@@ -5,9 +5,12 @@
 
 import { svg } from "./vendor/lit-html/lit-html.js";
 
-/** `mr-mime` as `Mr Mime`. A name that is in no table may be any text. */
+const TURNS = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g;
+
+/** `mr-mime` as `Mr Mime`. One that is in no table may be any text, but turns nothing round that stands beside it. */
 export function displayName(name) {
-  return name.replace(/(^|-)(\p{L})/gu, (_, dash, letter) => (dash ? " " : "") + letter.toUpperCase());
+  const plain = name.replace(TURNS, "");
+  return plain.replace(/(^|-)(\p{L})/gu, (_, dash, letter) => (dash ? " " : "") + letter.toUpperCase());
 }
 
 /** `#0025`. */

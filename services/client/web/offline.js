@@ -16,7 +16,7 @@ let asked = null;
 
 /** Ask, once, that captures are not cleared when the device runs out of space; some browsers ask their user. */
 export function keepCaptures() {
-  asked ??= persist();
+  asked ??= persist().catch(() => {}); // it may not tell, or be asked; then it does as it would have
   return asked;
 }
 

@@ -22,10 +22,18 @@ export class Ranking {
   async step() {
     const { status, body } = await this.#client.ask(`ranking?limit=${MOST}`);
     if (status === 200 && Array.isArray(body.ranking)) {
-      [this.entries, this.asOf, this.problem] = [body.ranking, body.as_of, ""];
+      [this.entries, this.asOf, this.problem] = [body.ranking.filter(canBeShown), timeOrNull(body.as_of), ""];
     } else {
       this.problem = status === 0 ? "" : (body.error ?? `HTTP ${status}`); // that it is silent is said elsewhere
     }
     return EVERY_MS;
   }
 }
+
+/** Another version of the client, or who answers in its place, may have any form of entries. */
+function canBeShown(entry) {
+  const numbers = [entry?.pokemon_id, entry?.favorite_count];
+  return typeof entry?.pokemon_name === "string" && numbers.every(Number.isInteger);
+}
+
+const timeOrNull = (said) => (Number.isNaN(Date.parse(said)) ? null : said);

@@ -3,9 +3,9 @@
  * the client's API passes it by, so no capture can be delayed or lost by it.
  *
  * The client puts a line before this file: `KEPT`, with the version of the page and the paths of its files. The version
- * is in the paths, so whichever page the browser gets, the client's or the kept one, names the files that go with it,
- * and this worker has to decide nothing but that. A new version is another worker, which takes the old one's place when it
- * has all files. The files of the one before stay: a tab may be starting from them at that moment.
+ * is in the paths: whichever page the browser gets, the client's or the kept one, names the files that go with it, and
+ * this worker decides nothing but that. A new version is another worker, which takes the old one's place when it has
+ * all files. The files of the one before stay: a tab may be starting from them at that moment.
  */
 
 /* global KEPT */
@@ -32,7 +32,7 @@ self.addEventListener("fetch", (event) => {
   else if (PATHS.has(pathname) || VERSIONED.test(pathname)) event.respondWith(file(request, pathname));
 });
 
-/** All or nothing: a client of another version, which has taken this one's place meanwhile, does not have these paths. */
+/** All or nothing: a client of another version, which took this one's place meanwhile, does not have these paths. */
 async function fill() {
   const cache = await caches.open(CACHE);
   const asIs = { cache: "no-cache", redirect: "error" }; // no login that somebody has put before the client

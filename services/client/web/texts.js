@@ -50,9 +50,10 @@ const en = {
   pulled_help: "on their way",
   stored_help: "in the database",
   refused_count: {
-    one: "The client refused {count} capture. See below.",
-    other: "The client refused {count} captures. See below.",
+    one: "The client refused {count} capture.",
+    other: "The client refused {count} captures.",
   },
+  see_refused: "See why, among the captures",
   latest: "Latest captures",
   latest_of: "The latest {count} of {total}.",
   no_captures: "Nothing captured yet",
@@ -73,16 +74,16 @@ const en = {
     "The client has had no time since {when}. Captures stay on this device, and are tried again by themselves. " +
     "It says: {said}",
   forbidden:
-    "The client does not let this page hand captures over since {when}. They stay on this device. Open the " +
+    "The client has not let this page hand captures over since {when}. They stay on this device. Open the " +
     "page at the client's own address, or ask whoever runs it. It says: {said}",
   misdirected:
-    "The client does not answer by this name since {when}. Captures stay on this device. Open the page as " +
+    "The client has not answered by this name since {when}. Captures stay on this device. Open the page as " +
     "localhost or by the client's IP address, or have the name added. It says: {said}",
   broken:
-    "The client could not take captures since {when}. They stay on this device, and are tried again by " +
+    "The client has not been able to take captures since {when}. They stay on this device, and are tried again by " +
     "themselves. If this goes on, look into the client's log. It says: {said}",
   disk:
-    "This browser's storage can't be read or written since {when}. Close other tabs of this page, free some " +
+    "This browser's storage has not been usable since {when}. Close other tabs of this page, free some " +
     "space, and load it again. It says: {said}",
   not_saved:
     "{name} was NOT saved: this browser could not write it. Free some space on this device, and try again. It " +
@@ -146,9 +147,10 @@ const pt = {
   pulled_help: "a caminho",
   stored_help: "no banco de dados",
   refused_count: {
-    one: "O cliente recusou {count} captura. Veja abaixo.",
-    other: "O cliente recusou {count} capturas. Veja abaixo.",
+    one: "O cliente recusou {count} captura.",
+    other: "O cliente recusou {count} capturas.",
   },
+  see_refused: "Veja por quê, nas capturas",
   latest: "Últimas capturas",
   latest_of: "As últimas {count} de {total}.",
   no_captures: "Nada capturado ainda",

@@ -6,9 +6,9 @@ import { when } from "./web/format.js";
 import { displayName, drawing } from "./web/pokemon.js";
 import { deeds, nameOf } from "./pokedex.js";
 import { text } from "./texts.js";
+import { STEPS } from "./view-status.js";
 
 const SHOWN = 50;
-const STEPS = ["saved", "handed", "pulled", "stored"];
 const DEEDS = {
   captured: "captured",
   released: "released",

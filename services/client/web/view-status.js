@@ -4,7 +4,8 @@ import { html } from "./web/vendor/lit-html/lit-html.js";
 import { number, when } from "./web/format.js";
 import { text } from "./texts.js";
 
-const STEPS = ["saved", "handed", "pulled", "stored"];
+/** The way of a capture. */
+export const STEPS = ["saved", "handed", "pulled", "stored"];
 
 /** Whether the client answers, and since when. */
 export function connection({ client }) {
@@ -26,16 +27,24 @@ export function summary({ captures }) {
   </dl>`;
 }
 
+/** What was lost at the last press of a button: in sight, however far down one has scrolled. */
+export function notSaved({ notSaved: words }) {
+  return words ? html`<p class="notice bad not-saved">${words}</p>` : "";
+}
+
 /** What hinders, and what to do about it. */
 export function notices(model) {
-  const { notSaved, isClosed } = model;
   const refused = model.captures.filter(({ state }) => state === "refused").length;
   return [
-    notSaved ? html`<p class="notice bad">${notSaved}</p>` : "",
     hindrance(model) ? html`<p class="notice warn" id="hindrance">${hindrance(model)}</p>` : "",
-    refused > 0 ? html`<p class="notice bad">${text("refused_count", { count: refused })}</p>` : "",
-    isClosed ? html`<p class="notice">${text("closed")}</p>` : "",
+    refused > 0 ? refusals(refused) : "",
+    model.isClosed ? html`<p class="notice">${text("closed")}</p>` : "",
   ];
+}
+
+function refusals(count) {
+  return html`<p class="notice bad">${text("refused_count", { count })}
+    <a href="#captures">${text("see_refused")}</a></p>`;
 }
 
 /** In words, why captures are not handed over, or would not be; empty when all is well. */

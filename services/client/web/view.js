@@ -6,7 +6,7 @@ import { when } from "./web/format.js";
 import { text } from "./texts.js";
 import { capturesSection } from "./view-captures.js";
 import { pokedexSection } from "./view-pokedex.js";
-import { connection, notices, summary } from "./view-status.js";
+import { connection, notices, notSaved, summary } from "./view-status.js";
 
 const SECTIONS = ["pokedex", "captures", "ranking"];
 
@@ -29,6 +29,7 @@ export function page(model, actions) {
       ${connection(model)}
     </header>
     <nav aria-label=${text("sections")}>${SECTIONS.map((name) => tab(name, model))}</nav>
+    ${notSaved(model)}
     <main data-section=${model.section}>
       <div class="status">${summary(model)} ${notices(model)}</div>
       ${pokedexSection(model, actions)}
@@ -36,7 +37,6 @@ export function page(model, actions) {
       ${rankingSection(model)}
     </main>`;
 }
-
 
 const ICONS = {
   pokedex: svg`<circle cx="12" cy="12" r="9" /><path d="M3 12h5.5m7 0H21" /><circle cx="12" cy="12" r="3.5" />`,
