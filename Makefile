@@ -8,7 +8,7 @@ SEED ?=
 SECONDS ?= 180
 export CLIENTS MONITORING
 
-.PHONY: help install up demo test chaos fuzz attack bench secrets backup restore lint audit format docs lock clean
+.PHONY: help install up demo test chaos fuzz attack bench secrets backup restore lint audit format docs screenshots lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -61,6 +61,9 @@ format: install ## Format the code.
 
 docs: install ## Write the OpenAPI and AsyncAPI documents and the queues of deploy/rabbitmq/definitions.json anew, from the code.
 	@$(PYTHON_RUN) -m dev.docs
+
+screenshots: install ## Take the pictures of both web pages in docs/images/ anew, of a stack that works for some minutes.
+	@exec $(PYTHON_RUN) -m dev.screenshots
 
 lock: ## Compile the requirements files anew, with hashes (needs uv).
 	@uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header pyproject.toml -o requirements.txt

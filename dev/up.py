@@ -227,7 +227,7 @@ def _print_addresses(
     registry = services.url("registry")
     print(f"registry API         {registry}      documentation {registry}/docs, dashboard {registry}/dashboard")
     for name in choices.client_names:
-        print(f"{name:<20} {services.url(name)}")
+        print(f"{name:<20} {services.url(name)}      a page to capture with")
     login = f"user {MONITORING_USER}, password {kept_password('monitoring')}"
     print(f"RabbitMQ management  {rabbitmq.management_url}      {login}")
     if prometheus is not None:

@@ -38,9 +38,11 @@ from shared.patience import patiently
 from shared.same_origin import SameOrigin
 from shared.tasks import running
 from shared.version import VERSION
+from shared.web_pages import serve_page
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "registry"
+DASHBOARD = Path(__file__).with_name("dashboard")
 
 
 def build_app(settings: RegistrySettings) -> FastAPI:
@@ -90,6 +92,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     for router in routers_of(settings, servers, work, shared):
         app.include_router(router, dependencies=[Depends(guard.check), Depends(limits.count_guarded)])
     serve_docs(app)
+    serve_page(app, DASHBOARD, at="/dashboard")
     _stand_before(app, settings, limits)
     app.add_middleware(
         CountRequests, requests=RequestMetrics(servers.metrics), literal_paths=(REGISTRATION_PATH, *SYNC_PATHS)

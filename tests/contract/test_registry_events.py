@@ -264,7 +264,7 @@ async def test_an_outage_of_the_database_is_told(
     parts: Registry,
     silent: bool,  # noqa: FBT001 - a column
 ) -> None:
-    """Once, in a sentence; the stream goes on, with what needs no database, and tells everything anew afterwards."""
+    """Once, in a sentence; the stream goes on, with what needs no database, tells all anew, and that it is well."""
     address = urlsplit(database.registry_url)
     link = Link("postgres", [address.port or 5432])
     await link.open()
@@ -290,5 +290,6 @@ async def test_an_outage_of_the_database_is_told(
             again = dict([await looking.following(), await looking.following()])
             assert set(again) == {"ranking", "clients"}
             assert [client["user_id"] for client in again["clients"]["clients"]] == ["ash"]
+            assert await looking.following() == ("problem", {"detail": None})
     finally:
         await link.close()

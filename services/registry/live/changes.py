@@ -38,13 +38,17 @@ class Changes:
     async def events(self) -> AsyncIterator[ServerSentEvent]:
         """For ever, about once a second.
 
-        What can't be read is told as `problem`, once, and its topic as a whole as soon as it can be read again.
+        What can't be read is told as `problem`, once, and its topic as a whole as soon as it can be read again. When
+        all can be, a `problem` without a detail says so.
         """
         while True:
+            was_troubled = bool(self._problems)
             async for found in _each(self._sources):
                 event = self._told(found) if found.problem is None else self._troubled(found.topic, found.problem)
                 if event is not None:
                     yield event
+            if was_troubled and not self._problems:
+                yield ServerSentEvent(data={"detail": None}, event="problem")
             await asyncio.sleep(_EVERY_S)
 
     def _told(self, found: _Found) -> ServerSentEvent | None:

@@ -77,7 +77,7 @@ class EventRoutes:
         and `minutes` are as their own endpoints have them, `ranking` has the first 10, `clients` is
         `{"clients": [...], "next": "<after of the next page>" or null}` and `client` is
         `{"client": {...} or null, "pulls": [the latest 20]}`. What can't be read at the time is told as `problem` with
-        a `detail`, and sent as soon as it can.
+        a `detail`, and sent as soon as it can; when all can, the `detail` is null.
         """
         self._streams += 1
         try:

@@ -1,0 +1,97 @@
+/** Calls the registry, with the operator's token where he has signed in. What goes wrong is a `Problem`, a sentence. */
+
+import { t } from "./texts.js";
+
+export const PULL_SYNC = "/api/v1/pull-sync";
+export const ADMIN = "/api/v1/admin";
+
+const KEPT_AS = "pullsync-operator-token";
+const PATIENCE_MS = 75_000;
+const WORTH_MENTIONING_MS = 5_000;
+
+let aheadMs = 0;
+
+/** What is wrong and what to do, as the registry says it, or as we do where it says nothing. */
+export class Problem extends Error {
+  /** @param {number} status of HTTP; 0 when there was no answer. */
+  constructor(sentence, status = 0) {
+    super(sentence);
+    this.status = status;
+  }
+}
+
+/** The token of this tab; it is gone with the tab. */
+export const token = {
+  get: () => sessionStorage.getItem(KEPT_AS) ?? "",
+  keep: (value) => sessionStorage.setItem(KEPT_AS, value),
+  forget: () => sessionStorage.removeItem(KEPT_AS),
+};
+
+/** The moment in milliseconds, by the registry's clock where this machine's is wrong. */
+export const now = () => Date.now() + aheadMs;
+
+/**
+ * The answer to a request, read by nobody yet.
+ *
+ * @throws {Problem} there was none, or it was a refusal.
+ */
+export async function request(method, path, { query = [], body, signal } = {}) {
+  const headers = new Headers();
+  if (token.get()) headers.set("authorization", `Bearer ${token.get()}`);
+  if (body !== undefined) headers.set("content-type", "application/json");
+  const search = new URLSearchParams(query);
+  const url = search.size ? `${path}?${search}` : path;
+  let response;
+  try {
+    response = await fetch(url, {
+      method,
+      headers,
+      signal,
+      body: body === undefined ? undefined : JSON.stringify(body),
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem(t("registry_away"));
+  }
+  takeTime(response);
+  if (!response.ok) throw await problemOf(response);
+  return response;
+}
+
+/** The JSON of an answer. Throws as `request` does. */
+export async function call(method, path, options = {}) {
+  return (await callForPage(method, path, options)).data;
+}
+
+/** The JSON of an answer, and the query of the next page; null on the last. Throws as `request` does. */
+export async function callForPage(method, path, options = {}) {
+  const response = await request(method, path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(late);
+  const next = /<([^>]*)>;\s*rel="next"/.exec(response.headers.get("link") ?? "");
+  const data = await response.json().catch(() => {
+    throw new Problem(t("odd_answer", { status: response.status }));
+  });
+  return { data, next: next && new URL(next[1], location.href).searchParams };
+}
+
+/** The path of what concerns a client, for `before` such as `/clients/`. */
+export function clientPath(before, userId) {
+  // A browser takes these for steps up in the path, however they are written.
+  if (userId === "." || userId === "..") throw new Problem(t("unnameable_client"));
+  return `${PULL_SYNC}${before}${encodeURIComponent(userId)}`;
+}
+
+function late(error) {
+  throw error instanceof Problem ? error : new Problem(t("registry_slow"));
+}
+
+async function problemOf(response) {
+  const problem = await response.json().catch(() => ({}));
+  const sentence = typeof problem?.detail === "string" ? problem.detail : t("odd_answer", { status: response.status });
+  return new Problem(sentence, response.status);
+}
+
+function takeTime(response) {
+  const ahead = Date.parse(response.headers.get("date") ?? "") - Date.now();
+  aheadMs = Math.abs(ahead) > WORTH_MENTIONING_MS ? ahead : 0; // not a number counts as right
+}
