@@ -6,8 +6,9 @@ import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, Locator, Page, expect
+from playwright.async_api import BrowserContext, Locator, Page, Request, expect
 
 DEADLINE_MS: Final = 30_000
 _STATES: Final = ("saved", "handed", "pulled", "stored")
@@ -99,3 +100,10 @@ class CaptureApp:
         """Wait until the page would start without the client."""
         async with asyncio.timeout(DEADLINE_MS / 1_000):
             await self.page.evaluate("navigator.serviceWorker.ready")
+
+
+def counting(page: Page, path: str) -> list[Request]:
+    """The requests of this tab whose path ends so, from now on."""
+    found: list[Request] = []
+    page.on("request", lambda request: found.append(request) if urlsplit(request.url).path.endswith(path) else None)
+    return found
