@@ -11,6 +11,17 @@ from urllib.parse import urlsplit
 from playwright.async_api import BrowserContext, Locator, Page, Request, expect
 
 DEADLINE_MS: Final = 30_000
+FULL_DISK: Final = """
+    globalThis.isFull = false;
+    for (const name of ["add", "put"]) {
+        const write = IDBObjectStore.prototype[name];
+        IDBObjectStore.prototype[name] = function (record) {
+            const request = write.call(this, record);
+            if (isFull) this.transaction.abort();
+            return request;
+        };
+    }"""
+"""While `isFull`, transactions that write something end as they do when there is no space: they are aborted."""
 _STATES: Final = ("saved", "handed", "pulled", "stored")
 
 

@@ -154,3 +154,15 @@ async def test_words_of_a_newer_client_break_nothing(browser: Browser, start: St
         await until(lambda: len(asked) >= 2, "the states are not asked for")
         await app.reload()
         await app.reaches("handed", "Bulbasaur captured")
+
+
+async def test_what_is_said_of_a_capture_is_not_cut_off(browser: Browser, start: Start) -> None:
+    """By the notice that follows it: they are heard one after the other."""
+    client = await start()
+    async with visiting(browser, client.url) as context:
+        app = await CaptureApp.open(context)
+        await context.set_offline(True)
+        await app.press("Capture Bulbasaur")
+        hindrance = app.page.locator("#spoken-hindrance")
+        await expect(hindrance).to_contain_text("The client has not answered since", timeout=DEADLINE_MS)
+        await expect(app.page.locator("#spoken")).to_have_text("Bulbasaur captured. Saved on this device.")

@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from playwright.async_api import Browser, expect
 
 from tests.client_process import post, until
-from tests.pages.capturing import DEADLINE_MS, CaptureApp, counting
+from tests.pages.capturing import DEADLINE_MS, FULL_DISK, CaptureApp, counting
 from tests.pages.visiting import visiting
 
 if TYPE_CHECKING:
     from tests.client_process import Start
 
-FULL_DISK = """
-    globalThis.isFull = false;
-    for (const name of ["add", "put"]) {
-        const write = IDBObjectStore.prototype[name];
-        IDBObjectStore.prototype[name] = function (record) {
-            const request = write.call(this, record);
-            if (isFull) this.transaction.abort();
-            return request;
-        };
+TAKE_AWAY: Final = """
+    () => {
+        globalThis.really = IDBFactory.prototype.open;
+        IDBFactory.prototype.open = () => { throw new DOMException("it is away", "UnknownError"); };
+        return new Promise((done) => {
+            const request = really.call(indexedDB, "pullsync", 7);
+            request.onupgradeneeded = () => request.transaction.abort();
+            request.onerror = () => done();
+        });
     }"""
-"""While `isFull`, transactions that write something end as they do when there is no space: they are aborted."""
+"""Has the database closed for another version, which then does not come; from then on it can't be opened."""
+
+GIVE_BACK: Final = "() => { IDBFactory.prototype.open = really; }"
+
+HOLD_DELETION: Final = """
+    () => new Promise((done) => {
+        const request = indexedDB.open("pullsync", 1);
+        request.onsuccess = () => {
+            globalThis.held = request.result;
+            indexedDB.deleteDatabase("pullsync");
+            done();
+        };
+    })"""
+"""As another page of this site that has the database deleted, and does not let go of it."""
 
 
 async def test_what_became_of_a_capture_is_learnt_after_the_disk_was_full(browser: Browser, start: Start) -> None:
@@ -41,32 +54,6 @@ async def test_what_became_of_a_capture_is_learnt_after_the_disk_was_full(browse
         await expect(app.event("Bulbasaur captured")).to_have_attribute("data-state", "handed")
         await app.page.evaluate("isFull = false")
         await app.reaches("stored", "Bulbasaur captured")
-
-
-TAKE_AWAY = """
-    () => {
-        globalThis.really = IDBFactory.prototype.open;
-        IDBFactory.prototype.open = () => { throw new DOMException("it is away", "UnknownError"); };
-        return new Promise((done) => {
-            const request = really.call(indexedDB, "pullsync", 7);
-            request.onupgradeneeded = () => request.transaction.abort();
-            request.onerror = () => done();
-        });
-    }"""
-"""Has the database closed for another version, which then does not come; from then on it can't be opened."""
-
-GIVE_BACK = "() => { IDBFactory.prototype.open = really; }"
-
-HOLD_DELETION = """
-    () => new Promise((done) => {
-        const request = indexedDB.open("pullsync", 1);
-        request.onsuccess = () => {
-            globalThis.held = request.result;
-            indexedDB.deleteDatabase("pullsync");
-            done();
-        };
-    })"""
-"""As another page of this site that has the database deleted, and does not let go of it."""
 
 
 async def test_what_is_saved_does_not_vanish_while_the_disk_is_away(browser: Browser, start: Start) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +14,7 @@ from aiohttp import web
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.client_process import DEADLINE_S, ROOT, Registry, free_port, get, post, until
-from tests.pages.capturing import CaptureApp
+from tests.pages.capturing import FULL_DISK, CaptureApp
 from tests.pages.visiting import visiting
 
 if TYPE_CHECKING:
@@ -22,15 +23,6 @@ if TYPE_CHECKING:
 NAME = "pokedex.test"
 PULL_TOKEN = "pull." + "p" * 40
 CLIENT_TOKEN = "client." + "c" * 40
-FULL_DISK = """
-    globalThis.isFull = false;
-    const { add } = IDBObjectStore.prototype;
-    IDBObjectStore.prototype.add = function (record) {
-        const request = add.call(this, record);
-        if (isFull) this.transaction.abort();
-        return request;
-    };"""
-"""While `isFull`, transactions that add something end as they do when there is no space: they are aborted."""
 
 
 async def test_without_storage_nothing_can_be_captured(browser: Browser, start: Start) -> None:
@@ -193,9 +185,9 @@ async def test_a_client_that_hangs_does_not_hold_up_the_start(browser: Browser, 
     async with visiting(browser, client.url) as context:
         app = await CaptureApp.open(context)
         await app.is_kept()
-        client.process.send_signal(19)
+        client.process.send_signal(signal.SIGSTOP)
         await app.page.reload(timeout=DEADLINE_S * 1_000, wait_until="commit")
         await app.ready()
         await app.capture("Bulbasaur")
-        client.process.send_signal(18)
+        client.process.send_signal(signal.SIGCONT)
         await app.reaches("handed", "Bulbasaur captured")
