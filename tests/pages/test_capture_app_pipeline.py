@@ -20,8 +20,9 @@ async def test_what_is_captured_offline_is_stored_when_the_network_is_back(brows
         await app.says("The client has not answered since")
         await app.capture("Bulbasaur", "Charmander")
         await app.press("Favourite: Charmander", "Release Bulbasaur")
-        await app.reload()
         done = ["Bulbasaur captured", "Charmander captured", "Charmander is a favourite", "Bulbasaur released"]
+        await app.reaches("saved", *done)
+        await app.reload()
         await app.reaches("saved", *done)
         assert await app.count("saved") == 4
         assert await world.pending("client-1") == 0
