@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -185,9 +184,9 @@ async def test_a_client_that_hangs_does_not_hold_up_the_start(browser: Browser, 
     async with visiting(browser, client.url) as context:
         app = await CaptureApp.open(context)
         await app.is_kept()
-        client.process.send_signal(signal.SIGSTOP)
+        client.process.send_signal(19)
         await app.page.reload(timeout=DEADLINE_S * 1_000, wait_until="commit")
         await app.ready()
         await app.capture("Bulbasaur")
-        client.process.send_signal(signal.SIGCONT)
+        client.process.send_signal(18)
         await app.reaches("handed", "Bulbasaur captured")
