@@ -109,18 +109,18 @@ class App {
   }
 
   async #openCaptures(look) {
-    const late = setTimeout(() => this.#openedLate(text("not_opened")), OPENING_MS);
+    const late = setTimeout(() => this.#tellOpening(text("not_opened")), OPENING_MS);
     try {
       const captures = await Captures.open();
-      this.#openedLate("");
+      this.#tellOpening("");
       this.#follow({ captures, client: this.#client }, look);
     } catch (error) {
-      this.#openedLate(isNewer(error) ? text("newer") : text("no_storage", { said: String(error) }));
+      this.#tellOpening(isNewer(error) ? text("newer") : text("no_storage", { said: String(error) }));
     }
     clearTimeout(late);
   }
 
-  #openedLate(words) {
+  #tellOpening(words) {
     this.#openProblem = words;
     this.#draw();
   }
@@ -166,8 +166,8 @@ class App {
     } catch (error) {
       this.#notSaved(error, made);
     }
-    this.#render();
     this.#saving.delete(made.pokemon_id);
+    this.#render();
     keepCaptures().catch(() => {}); // a browser that does not tell whether it keeps them is as one that does not
   }
 
