@@ -6,10 +6,22 @@ import asyncio
 import re
 from collections.abc import Sequence
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from playwright.async_api import BrowserContext, Locator, Page, expect
+from playwright.async_api import BrowserContext, Locator, Page, Request, expect
 
 DEADLINE_MS: Final = 30_000
+FULL_DISK: Final = """
+    globalThis.isFull = false;
+    for (const name of ["add", "put"]) {
+        const write = IDBObjectStore.prototype[name];
+        IDBObjectStore.prototype[name] = function (record) {
+            const request = write.call(this, record);
+            if (isFull) this.transaction.abort();
+            return request;
+        };
+    }"""
+"""While `isFull`, transactions that write something end as they do when there is no space: they are aborted."""
 _STATES: Final = ("saved", "handed", "pulled", "stored")
 
 
@@ -99,3 +111,10 @@ class CaptureApp:
         """Wait until the page would start without the client."""
         async with asyncio.timeout(DEADLINE_MS / 1_000):
             await self.page.evaluate("navigator.serviceWorker.ready")
+
+
+def counting(page: Page, path: str) -> list[Request]:
+    """The requests of this tab whose path ends so, from now on."""
+    found: list[Request] = []
+    page.on("request", lambda request: found.append(request) if urlsplit(request.url).path.endswith(path) else None)
+    return found

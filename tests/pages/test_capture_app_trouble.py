@@ -11,7 +11,7 @@ from aiohttp import web
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.client_process import Registry, free_port, get, post, until
-from tests.pages.capturing import CaptureApp
+from tests.pages.capturing import FULL_DISK, CaptureApp
 from tests.pages.visiting import visiting
 
 if TYPE_CHECKING:
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
 NAME = "pokedex.test"
 PULL_TOKEN = "pull." + "p" * 40
 CLIENT_TOKEN = "client." + "c" * 40
-FULL_DISK = """
-    globalThis.isFull = false;
-    const { add } = IDBObjectStore.prototype;
-    IDBObjectStore.prototype.add = function (record) {
-        const request = add.call(this, record);
-        if (isFull) this.transaction.abort();
-        return request;
-    };"""
-"""While `isFull`, transactions that add something end as they do when there is no space: they are aborted."""
 
 
 async def test_without_storage_nothing_can_be_captured(browser: Browser, start: Start) -> None:

@@ -12,46 +12,55 @@
  * @property {"capture" | "favorite"} action
  * @property {boolean} removed
  * @property {string} timestamp
- * @property {number} at its place among all, in ms since 1970: the timestamp, or when it was taken over if that is less
+ * @property {number} at its place among all, in ms since 1970: the timestamp, or when it was pulled if that is less; of
+ *   one that was made elsewhere and not pulled, when it was taken over if that is less
  * @property {State} state
  * @property {string | null} saved_at null for one that was made elsewhere
  * @property {string | null} handed_at
  * @property {string | null} pulled_at
  * @property {string | null} stored_at
  * @property {string | null} refusal what the client said to it, while it is refused
+ *
+ * @typedef {{error: Error, since: string}} Trouble why the disk can't be used, and since when
  */
 
-import { openDB } from "./web/vendor/idb/index.js";
+import { Disk } from "./disk.js";
+import { Tabs } from "./tabs.js";
 
-const DATABASE = "pullsync";
-const STORE = "captures";
 const ID_BYTES = 8;
-const RETURN_MS = 500;
+const FIRST_RETURN_MS = 500;
+const LONGEST_RETURN_MS = 15_000;
+const TOGETHER_MS = 100;
+/** @type {Record<string, State>} what the client says, in our words */
+const SAID = { pending: "handed", pulled: "pulled", stored: "stored" };
 
-/** Fires `change` after anything changed, here or in another tab. */
+/** Fires `change` after anything changed, here or in another tab; what changes soon after is told together. */
 export class Captures extends EventTarget {
+  /** @type {Trouble | null} while what is on the disk can't be read; until it can, the captures are those read last */
+  trouble = null;
   /** @type {Map<string, Capture>} */
   #known = new Map();
   /** @type {Capture[] | null} */
   #sorted = null;
-  /** @type {ReturnType<typeof openDB> | null} */
-  #opening = null;
-  #isReading = false;
-  #isReadAgain = false;
-  #otherTabs = new BroadcastChannel("pullsync-captures");
+  #disk = new Disk(() => this.#returnAfter(FIRST_RETURN_MS));
+  #otherTabs = new Tabs((ids) => this.#readAgain(ids));
+  #timer = 0;
+  #isToTell = false;
 
   /** All that is on the disk. Rejects when the browser keeps nothing for this page. */
   static async open() {
     const captures = new Captures();
     await captures.#reload();
-    captures.#otherTabs.onmessage = () => captures.#readAgain();
-    addEventListener("pageshow", ({ persisted }) => persisted && captures.#readAgain()); // it heard nothing in between
+    addEventListener("pageshow", ({ persisted }) => persisted && captures.#returnAfter(0)); // it heard nothing
     return captures;
   }
 
-  /** Oldest first. */
+  /** Oldest first; the same list until something changes. */
   all() {
-    this.#sorted ??= [...this.#known.values()].sort((one, other) => one.at - other.at);
+    if (this.#sorted === null) {
+      this.#sorted = [...this.#known.values()].sort(byPlace);
+      this.#known = byId(this.#sorted); // what is nearly sorted is sorted soon
+    }
     return this.#sorted;
   }
 
@@ -79,8 +88,7 @@ export class Captures extends EventTarget {
 
   /** The oldest that waits to be handed over, whichever tab made it. */
   async nextToHandOver() {
-    const waiting = IDBKeyRange.bound(["saved"], ["saved", []]);
-    return (await this.#database()).getFromIndex(STORE, "by_state", waiting);
+    return this.#disk.oldest("saved");
   }
 
   /** The client has it. */
@@ -107,10 +115,10 @@ export class Captures extends EventTarget {
    * @param {{capture_id: string, state: string, pulled_at: string | null, stored_at: string | null}[]} answers
    */
   async learn(asked, answers) {
-    const said = new Map(answers.map((answer) => [answer.capture_id, answer]));
+    const said = byId(answers);
     const handed = new Map(asked.map(({ capture_id: id, handed_at: at }) => [id, at]));
     const news = ({ capture_id: id, state, handed_at: at }) => isUnderWay(state) && at === handed.get(id);
-    await this.#update([...handed.keys()], (known) => news(known) && whereIs(said.get(known.capture_id)));
+    await this.#update([...handed.keys()], (known) => news(known) && changeBy(said.get(known.capture_id), known));
   }
 
   /**
@@ -120,36 +128,56 @@ export class Captures extends EventTarget {
    * @param {Parameters<Captures["learn"]>[1]} answers what the client says about them
    */
   async takeOver(captures, answers) {
-    const said = new Map(answers.map((answer) => [answer.capture_id, answer]));
+    const said = byId(answers);
+    const now = Date.now();
     await this.#write(async (store) => {
       const missing = await Promise.all(captures.map(async (each) => !(await store.getKey(each.capture_id))));
       const taken = captures.filter((_, index) => missing[index]);
-      const records = taken.map((each) => takenOver(each, said.get(each.capture_id)));
+      const records = taken.map((each) => takenOver(each, said.get(each.capture_id), now));
       await Promise.all(records.map((record) => store.add(record)));
       return records;
     });
   }
 
   async #reload() {
-    const database = await this.#database();
-    this.#known = new Map((await database.getAll(STORE)).map((capture) => [capture.capture_id, capture]));
+    this.#known = byId(await this.#disk.all());
     this.#changed();
   }
 
-  /** Another tab has changed something; while that is read, what changes makes for one more reading. */
-  async #readAgain() {
-    this.#isReadAgain = true;
-    if (this.#isReading) return;
-    this.#isReading = true;
-    while (this.#isReadAgain) {
-      this.#isReadAgain = false;
-      await this.#reload().catch(() => {}); // what was read last is still true, but old
-    }
-    this.#isReading = false;
+  async #readAgain(ids) {
+    this.#learnt(await this.#disk.some(ids));
+  }
+
+  /** Read all once that can be done; what is gone then, as a rule since the user cleared it, is shown no more. */
+  #returnAfter(pauseMs) {
+    setTimeout(async () => {
+      try {
+        await this.#reload();
+        this.trouble = null;
+      } catch (error) {
+        this.trouble = { error, since: this.trouble?.since ?? new Date().toISOString() };
+        this.#returnAfter(Math.min(Math.max(2 * pauseMs, FIRST_RETURN_MS), LONGEST_RETURN_MS));
+      }
+      this.#changed();
+    }, pauseMs);
+  }
+
+  #learnt(captures) {
+    for (const capture of captures) this.#known.set(capture.capture_id, capture);
+    this.#changed();
   }
 
   #changed() {
     this.#sorted = null;
+    this.#isToTell = true;
+    if (this.#timer === 0) this.#tell();
+  }
+
+  #tell() {
+    this.#timer = 0;
+    if (!this.#isToTell) return;
+    this.#isToTell = false;
+    this.#timer = setTimeout(() => this.#tell(), TOGETHER_MS);
     this.dispatchEvent(new Event("change"));
   }
 
@@ -165,72 +193,78 @@ export class Captures extends EventTarget {
     });
   }
 
-  /** One transaction, on the disk when it is done; then this tab and the others are told. */
+  /** On the disk first; then this tab and the others are told. */
   async #write(change) {
-    const transaction = (await this.#database()).transaction(STORE, "readwrite", { durability: "strict" });
-    const [changed] = await Promise.all([change(transaction.store), transaction.done]);
+    const changed = await this.#disk.write(change);
     if (changed.length === 0) return changed;
-    for (const capture of changed) this.#known.set(capture.capture_id, capture);
-    this.#changed();
-    this.#otherTabs.postMessage("changed");
+    this.#learnt(changed);
+    this.#otherTabs.tell(changed.map(({ capture_id: id }) => id));
     return changed;
-  }
-
-  #database() {
-    this.#opening ??= openDB(DATABASE, 1, {
-      upgrade(database) {
-        const store = database.createObjectStore(STORE, { keyPath: "capture_id" });
-        store.createIndex("by_time", "at");
-        store.createIndex("by_state", ["state", "at"]);
-      },
-      blocking: (_current, _blocked, event) => this.#lost(/** @type {IDBDatabase} */ (event.target)),
-      terminated: () => this.#lost(),
-    }).catch((error) => {
-      this.#opening = null;
-      throw error;
-    });
-    return this.#opening;
-  }
-
-  /** The database was taken away, as a rule since the user clears what this site keeps: what is left is shown. */
-  #lost(database) {
-    database?.close();
-    this.#opening = null;
-    this.#known = new Map();
-    this.#changed();
-    setTimeout(() => this.#readAgain(), RETURN_MS); // at once it can't be opened
   }
 }
 
 /** Whether the client has it, as far as is known, and it is not stored. */
 export const isUnderWay = (state) => state === "handed" || state === "pulled";
 
+const byId = (captures) => new Map(captures.map((each) => [each.capture_id, each]));
+
+/** As those order them who store them. */
+function byPlace(one, other) {
+  return one.at - other.at || order(one.timestamp, other.timestamp) || order(one.capture_id, other.capture_id);
+}
+
+const order = (one, other) => Number(one > other) - Number(one < other);
+
 /** @returns {Capture} */
 function newCapture({ pokemon_id, pokemon_name, action, removed }, at) {
-  const timestamp = new Date(at).toISOString();
   return {
-    ...{ capture_id: `${pokemon_id}_${at}_${action}_${randomHex()}`, pokemon_id, pokemon_name, action, removed },
-    ...{ timestamp, at, state: "saved", saved_at: new Date().toISOString() },
-    ...{ handed_at: null, pulled_at: null, stored_at: null, refusal: null },
+    capture_id: `${pokemon_id}_${at}_${action}_${randomHex()}`,
+    pokemon_id,
+    pokemon_name,
+    action,
+    removed,
+    timestamp: new Date(at).toISOString(),
+    at,
+    state: "saved",
+    saved_at: new Date().toISOString(),
+    handed_at: null,
+    pulled_at: null,
+    stored_at: null,
+    refusal: null,
   };
 }
 
 /** @returns {Capture} */
-function takenOver({ capture_id, pokemon_id, pokemon_name, action, timestamp, synced, metadata }, answer) {
+function takenOver({ capture_id, pokemon_id, pokemon_name, action, timestamp, synced, metadata }, answer, now) {
   const removed = metadata?.removed === true;
-  const at = Math.min(Date.parse(timestamp), Date.now()); // as for those who store it, a time to come counts as now
-  const known = { state: synced ? "stored" : "handed", pulled_at: null, stored_at: null };
   return {
-    ...{ capture_id, pokemon_id, pokemon_name, action, removed, timestamp, at, saved_at: null, handed_at: null },
-    ...{ ...known, ...(answer && whereIs(answer)), refusal: null },
+    capture_id,
+    pokemon_id,
+    pokemon_name,
+    action,
+    removed,
+    timestamp,
+    at: Math.min(Date.parse(timestamp), now), // as for those who store it, a time to come counts as now
+    state: synced ? "stored" : "handed",
+    saved_at: null,
+    handed_at: null,
+    pulled_at: null,
+    stored_at: null,
+    refusal: null,
+    ...(answer && whereIs(answer, timestamp)),
   };
 }
 
 /** What changes with the client's answer about a capture; undefined is for one that it does not know. */
-function whereIs(answer) {
-  if (answer === undefined) return { state: "saved", handed_at: null, pulled_at: null, stored_at: null };
-  const { state, pulled_at, stored_at } = answer;
-  return { state: state === "pending" ? "handed" : state, pulled_at, stored_at };
+function changeBy(answer, { timestamp }) {
+  return answer ? whereIs(answer, timestamp) : { state: "saved", handed_at: null, pulled_at: null, stored_at: null };
+}
+
+/** By the client's answer; nothing, when that is a word of a newer client. */
+function whereIs({ state, pulled_at, stored_at }, timestamp) {
+  if (!Object.hasOwn(SAID, state)) return null;
+  const at = Math.min(Date.parse(timestamp), Date.parse(pulled_at)); // as for those who store it
+  return { state: SAID[state], pulled_at, stored_at, ...(Number.isNaN(at) ? {} : { at }) };
 }
 
 const differs = (capture, change) => Object.entries(change).some(([name, value]) => capture[name] !== value);

@@ -2,10 +2,10 @@
  * Asks the reference client, which has served this page, and notices whether it answers.
  *
  * @typedef {object} Answer
- * @property {number} status 0 when there was none that could be read
- * @property {boolean} isClients whether it has the form of the client's answers, and is not that of a server before it
- * @property {any} body the JSON object of the answer, an empty one when there was none
- * @property {number} retryAfterMs how long it asks to be left alone
+ * @property {number} status 0 when the client gave no answer
+ * @property {string} foreign the answer of something else in the client's place, as `HTTP 502`; empty when none came
+ * @property {any} body the JSON object of the client's answer, an empty one when there was none
+ * @property {number} retryAfterMs how long to leave it alone, whoever says so
  */
 
 const TIMEOUT_MS = 15_000;
@@ -19,13 +19,16 @@ export class Client extends EventTarget {
   /**
    * GET `/api/client/<path>`, or POST with a body. Never rejects.
    *
+   * Only GETs decide whether the client answers: where something lets GETs pass and no POSTs, it would be told anew
+   * with each request.
+   *
    * @param {string} path
    * @param {object} [body]
    * @returns {Promise<Answer>}
    */
   async ask(path, body) {
-    const answer = await asked(path, body);
-    this.#notice(answer.isClients);
+    const answer = await answerTo(path, body);
+    if (body === undefined) this.#notice(answer.status !== 0);
     return answer;
   }
 
@@ -37,17 +40,21 @@ export class Client extends EventTarget {
   }
 }
 
-async function asked(path, body) {
+async function answerTo(path, body) {
   try {
     const response = await fetch(`/api/client/${path}`, request(body));
-    const said = await response.json().catch(() => null);
-    const isClients = typeof said === "object" && said !== null;
-    const status = response.ok && !isClients ? 0 : response.status; // as when a network wants a login first
     const retryAfterMs = Number(response.headers.get("retry-after") ?? 0) * 1000 || 0;
-    return { status, isClients, body: isClients ? said : {}, retryAfterMs };
+    const said = await response.json().catch(() => null);
+    if (hasClientsForm(response, said)) return { status: response.status, foreign: "", body: said, retryAfterMs };
+    return { status: 0, foreign: `HTTP ${response.status}`, body: {}, retryAfterMs };
   } catch {
-    return { status: 0, isClients: false, body: {}, retryAfterMs: 0 };
+    return { status: 0, foreign: "", body: {}, retryAfterMs: 0 };
   }
+}
+
+/** A network that wants a login first, and a proxy that can't reach the client, answer with pages. */
+function hasClientsForm({ ok }, said) {
+  return typeof said === "object" && said !== null && (ok || typeof said.error === "string");
 }
 
 /** @returns {RequestInit} */

@@ -4,14 +4,14 @@
  * A request whose answer was lost is made again: by its id the client knows the capture. Web Locks let one tab at a
  * time do it; where there are none (no secure context), two may, and the ids make that harmless.
  *
- * @typedef {"away" | "busy" | "forbidden" | "misdirected" | "broken" | "disk"} Kind
+ * @typedef {"away" | "foreign" | "busy" | "forbidden" | "misdirected" | "broken" | "disk"} Kind
  * @typedef {{kind: Kind, said: string, since: string}} Problem why nothing is handed over, `said` in the client's words
  */
 
 const LOCK = "pullsync-handover";
 const REFUSALS = new Set([400, 409, 413, 422]);
 /** @type {Record<number, Kind>} */
-const KINDS = { 0: "away", 401: "forbidden", 403: "forbidden", 408: "busy", 421: "misdirected", 429: "busy" };
+const KINDS = { 401: "forbidden", 403: "forbidden", 408: "busy", 421: "misdirected", 429: "busy" };
 const FIRST_PAUSE_MS = 500;
 const LONGEST_PAUSE_MS = 15_000;
 const LONGEST_ASKED_PAUSE_MS = 300_000;
@@ -27,6 +27,7 @@ export class Handover extends EventTarget {
   #timer = 0;
   #isRunning = false;
   #isWanted = false;
+  #isPauseAsked = false;
 
   /**
    * @param {{captures: import("./captures.js").Captures, client: import("./client.js").Client}} parts
@@ -42,14 +43,18 @@ export class Handover extends EventTarget {
     if (this.#timer === 0) this.wake();
   }
 
+  /** Something may be better now: end a pause, but not one that was asked for. */
+  hurry() {
+    if (!this.#isPauseAsked) this.wake();
+  }
+
   /** Go on now. May be called at any time. */
   async wake() {
     this.#isWanted = true;
     if (this.#isRunning) return;
     this.#isRunning = true;
-    clearTimeout(this.#timer);
-    this.#timer = 0;
-    while (this.#isWanted) {
+    this.#endPause();
+    while (this.#isWanted && this.#timer === 0) {
       this.#isWanted = false;
       await this.#run();
     }
@@ -71,11 +76,11 @@ export class Handover extends EventTarget {
   /** What stopped it; null when all is handed over. */
   async #handAllOver() {
     for (let next = await this.#captures.nextToHandOver(); next; next = await this.#captures.nextToHandOver()) {
-      const { status, body, retryAfterMs } = await this.#client.ask("add-capture", asSent(next));
-      const said = typeof body.error === "string" ? body.error : "";
+      const answer = await this.#client.ask("add-capture", asSent(next));
+      const { status, body } = answer;
       if (body.capture?.capture_id === next.capture_id) await this.#taken(next);
-      else if (REFUSALS.has(status) || body.capture) await this.#captures.refused(next.capture_id, said);
-      else return { kind: KINDS[status] ?? "broken", said: said || `HTTP ${status}`, retryAfterMs };
+      else if (REFUSALS.has(status) || body.capture) await this.#captures.refused(next.capture_id, body.error ?? "");
+      else return stopBy(answer);
     }
     return null;
   }
@@ -97,10 +102,25 @@ export class Handover extends EventTarget {
   #pause(kind, said, askedMs) {
     const grown = Math.min(FIRST_PAUSE_MS * 2 ** this.#failures, LONGEST_PAUSE_MS) * (0.5 + Math.random() / 2);
     this.#failures += 1;
+    this.#endPause();
+    this.#isPauseAsked = askedMs > grown;
     this.#timer = setTimeout(() => this.wake(), Math.max(grown, Math.min(askedMs, LONGEST_ASKED_PAUSE_MS)));
-    this.problem = { kind, said, since: this.problem?.since ?? new Date().toISOString() };
+    const since = this.problem?.kind === kind ? this.problem.since : new Date().toISOString();
+    this.problem = { kind, said, since };
     this.dispatchEvent(new Event("change"));
   }
+
+  #endPause() {
+    clearTimeout(this.#timer);
+    this.#timer = 0;
+    this.#isPauseAsked = false;
+  }
+}
+
+/** Why it can't go on after this answer: what is not the client's own word refuses nothing. */
+function stopBy({ status, foreign, body, retryAfterMs }) {
+  if (status === 0) return { kind: foreign ? "foreign" : "away", said: foreign, retryAfterMs };
+  return { kind: KINDS[status] ?? "broken", said: body.error ?? `HTTP ${status}`, retryAfterMs };
 }
 
 function asSent({ capture_id, pokemon_id, pokemon_name, action, removed, timestamp }) {

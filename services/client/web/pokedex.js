@@ -21,28 +21,28 @@ export async function loadSpecies() {
 /**
  * What the last capture of each Pokémon made of it, by its number. A refused one counts for nothing.
  *
- * @param {import("./captures.js").Capture[]} captures oldest first
- * @returns {Map<number, {holding: Holding, last: import("./captures.js").Capture}>}
+ * @type {(captures: import("./captures.js").Capture[]) =>
+ *   Map<number, {holding: Holding, last: import("./captures.js").Capture}>} of captures that are oldest first
  */
-export function holdings(captures) {
+export const holdings = onceForEachList((captures) => {
   const counted = captures.filter(({ state }) => state !== "refused");
   return new Map(counted.map((last) => [last.pokemon_id, { holding: holdingAfter(last), last }]));
-}
+});
 
 /**
  * The captures as what the user did, by their ids. A capture of a favourite makes it none.
  *
- * @param {import("./captures.js").Capture[]} captures oldest first
- * @returns {Map<string, "captured" | "released" | "favourite" | "unfavourite">}
+ * @type {(captures: import("./captures.js").Capture[]) =>
+ *   Map<string, "captured" | "released" | "favourite" | "unfavourite">} of captures that are oldest first
  */
-export function deeds(captures) {
+export const deeds = onceForEachList((captures) => {
   const before = new Map();
   return new Map(captures.map((each) => {
     const [was, is] = [before.get(each.pokemon_id), holdingAfter(each)];
     if (each.state !== "refused") before.set(each.pokemon_id, is);
     return [each.capture_id, deed(was, is)];
   }));
-}
+});
 
 /**
  * The Pokémon to be shown, by their numbers: all species, and of the forms those that were ever captured.
@@ -63,6 +63,15 @@ export function matching(species, held, { query, filter }) {
 
 /** By the table; else as whoever captured it has written it. */
 export const nameOf = ({ pokemon_id: id, pokemon_name: name }, species) => species.get(id) ?? (name || `${id}`);
+
+/** A frame needs it several times, and most frames come without another capture. */
+function onceForEachList(work) {
+  const done = new WeakMap();
+  return (captures) => {
+    if (!done.has(captures)) done.set(captures, work(captures));
+    return done.get(captures);
+  };
+}
 
 const isListed = (id, species) => id <= LAST_SPECIES && species.has(id);
 

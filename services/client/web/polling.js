@@ -6,7 +6,7 @@ const AFTER_FAILURE_MS = 5_000;
  * Runs `step` now, and again after as many milliseconds as it resolves to; not while the page is hidden, and at once
  * when it is seen again.
  *
- * @param {() => Promise<number>} step is run again after a pause when it rejects
+ * @param {() => Promise<number>} step is run again after a pause when it throws or rejects
  * @returns {() => void} runs it at once, or once more when it runs already.
  */
 export function whileSeen(step) {
@@ -22,7 +22,7 @@ export function whileSeen(step) {
     let pauseMs = 0;
     while (isWanted) {
       isWanted = false;
-      pauseMs = await step().catch(() => AFTER_FAILURE_MS);
+      pauseMs = await pauseAfter(step);
     }
     isRunning = false;
     if (document.visibilityState === "visible") timer = setTimeout(run, pauseMs);
@@ -34,4 +34,12 @@ export function whileSeen(step) {
   });
   run();
   return run;
+}
+
+async function pauseAfter(step) {
+  try {
+    return await step();
+  } catch {
+    return AFTER_FAILURE_MS;
+  }
 }

@@ -4,10 +4,12 @@ const MOST_IDS = 1_000;
 const QUICK_MS = 1_000;
 const SLOW_MS = 5_000;
 
+/** Asks for the newest that are under way each time, and for the others by turns. */
 export class States {
   #captures;
   #client;
   #pauseMs = QUICK_MS;
+  #turn = 0;
 
   /**
    * @param {{captures: import("./captures.js").Captures, client: import("./client.js").Client}} parts
@@ -17,26 +19,35 @@ export class States {
     this.#client = client;
   }
 
-  /** Ask for all that is under way, and tell after how many milliseconds to ask again: sooner after there was news. */
+  /** Ask, and tell after how many milliseconds to ask again: sooner after there was news. Never rejects. */
   async step() {
     const before = this.#summary();
-    const asked = this.#captures.in("handed", "pulled");
-    for (let first = 0; first < asked.length; first += MOST_IDS) {
-      if (!(await this.#learn(asked.slice(first, first + MOST_IDS)))) break;
+    for (const some of this.#inTurn()) {
+      if (!(await this.#learn(some))) break;
     }
     this.#pauseMs = this.#summary() === before ? Math.min(this.#pauseMs * 1.5, SLOW_MS) : QUICK_MS;
     return this.#pauseMs;
   }
 
-  /** Something was handed over: ask soon. */
-  hurry() {
-    this.#pauseMs = QUICK_MS;
+  /** Each at most as many as may be asked for at once, and none empty. */
+  #inTurn() {
+    const underWay = this.#captures.in("handed", "pulled");
+    const others = underWay.slice(0, -MOST_IDS);
+    const first = this.#turn < others.length ? this.#turn : 0;
+    this.#turn = first + MOST_IDS;
+    return [underWay.slice(-MOST_IDS), others.slice(first, this.#turn)].filter((some) => some.length > 0);
   }
 
-  async #learn(asked) {
-    const answers = await statesOf(this.#client, asked);
-    if (answers !== null) await this.#captures.learn(asked, answers);
-    return answers !== null;
+  /** Whether the client's answer was learnt. */
+  async #learn(captures) {
+    const answers = await statesOf(this.#client, captures);
+    if (answers === null) return false;
+    try {
+      await this.#captures.learn(captures, answers);
+      return true;
+    } catch {
+      return false; // it could not be written; the client says it again
+    }
   }
 
   #summary() {

@@ -97,6 +97,14 @@ const en = {
   no_ranking_yet: "Nobody holds a Pokémon yet. What you capture stands here once it is stored.",
   as_of: "As of {when}",
   holders: { one: "held by {count} user", other: "held by {count} users" },
+  foreign:
+    "Something that is not the client has answered in its place since {when}: a proxy, or a network that wants a " +
+    "login. Captures stay on this device, and are tried again by themselves. Load the page again to see it. It " +
+    "says: {said}",
+  newer: "A newer version of this page is open in another tab. Load this page again; what it has saved is there.",
+  not_opened:
+    "This browser's storage does not open, so nothing can be captured. Close the other tabs of this page, then load " +
+    "it again.",
 };
 
 const pt = {
@@ -197,6 +205,14 @@ const pt = {
   no_ranking_yet: "Ninguém tem um Pokémon ainda. O que você capturar aparece aqui quando estiver gravado.",
   as_of: "Atualizado: {when}",
   holders: { one: "com {count} usuário", other: "com {count} usuários" },
+  foreign:
+    "Algo que não é o cliente responde no lugar dele desde {when}: um proxy, ou uma rede que pede login. As " +
+    "capturas ficam neste aparelho, e uma nova tentativa vem sozinha. Carregue a página de novo para ver. Ele " +
+    "diz: {said}",
+  newer: "Uma versão mais nova desta página está aberta em outra aba. Carregue esta de novo; o que ela salvou está lá.",
+  not_opened:
+    "O armazenamento deste navegador não abre, então nada pode ser capturado. Feche as outras abas desta página e " +
+    "carregue-a de novo.",
 };
 
 /** A text in the page's language. */

@@ -49,7 +49,7 @@ function refusals(count) {
 
 /** In words, why captures are not handed over, or would not be; empty when all is well. */
 export function hindrance({ problem, client, storageProblem, speciesProblem }) {
-  if (storageProblem) return text("no_storage", { said: storageProblem });
+  if (storageProblem) return storageProblem;
   if (speciesProblem) return text("no_species", { said: speciesProblem });
   if (problem) return text(problem.kind, { when: when(problem.since), said: problem.said });
   return client.answers === false ? text("away", { when: when(client.since) }) : "";
