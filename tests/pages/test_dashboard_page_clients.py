@@ -94,6 +94,19 @@ async def was_pulled(world: World) -> bool:
     return bool((await record(world, "user_1")).get("last_success_at"))
 
 
+async def test_no_pull_is_told_while_none_comes(browser: Browser, stack: Stack, database: Database) -> None:
+    """Of a scheduler that is stopped; when it runs again it is told when."""
+    stack.start("registry")
+    await put_clients(database, {"user_id": "ash"})
+    async with watching(browser, stack, "#/clients") as page:
+        row = page.get_by_role("row").filter(has_text="ash")
+        await expect(row).to_contain_text("in 23 hr")
+        await execute(database.registry_url, "UPDATE registry.scheduler SET running = false")
+        await expect(row).to_contain_text("when the scheduler runs")
+        await execute(database.registry_url, "UPDATE registry.scheduler SET running = true")
+        await expect(row).to_contain_text("in 23 hr")
+
+
 async def test_a_client_is_removed(browser: Browser, stack: Stack, database: Database) -> None:
     """Only after a question that says what is lost."""
     stack.start("registry")

@@ -12,7 +12,7 @@ const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /**
  * Properties: `series`, `[{label, colour: "--accent", isFilled, isBar, isDashed}]`, `data`, as uPlot takes it (seconds
- * first), `write`, which writes a value at the axis, and `isWhole`, whether the values are counts; else they are seconds.
+ * first), `write`, which writes a value at the axis, and `isWhole`, whether values are counts; else they are seconds.
  */
 class TimePlot extends HTMLElement {
   #plot = null;
