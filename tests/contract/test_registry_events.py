@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from random import SystemRandom
 from typing import Any, Final
 from urllib.parse import urlsplit, urlunsplit
@@ -117,7 +119,8 @@ async def test_each_topic_is_told_at_once(http: httpx.AsyncClient, parts: Regist
     assert told["ranking"] == (await http.get("/api/v1/ranking")).json()
     assert [client["user_id"] for client in told["clients"]["clients"]] == ["ash", "misty"]
     assert told["clients"]["next"] is None
-    assert set(told["client"]["client"]) == set((await http.get(f"{PULL_SYNC}/clients/ash")).json())
+    known = set((await http.get(f"{PULL_SYNC}/clients/ash")).json())
+    assert {"next_slot_at"} == known - set(told["client"]["client"]) == known - set(told["clients"]["clients"][0])
     assert told["client"]["pulls"] == []
 
 
@@ -212,6 +215,15 @@ async def test_streams_are_as_many_as_there_may_be(http: httpx.AsyncClient, monk
     await eventually(taken)
 
 
+async def test_a_burst_is_not_more_than_there_may_be(http: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those who come at once are counted before any of their streams has begun."""
+    monkeypatch.setattr(event_routes, "MOST_STREAMS", 2)
+    async with AsyncExitStack() as streams:
+        opened = (streams.enter_async_context(http.stream("GET", f"{EVENTS}?topics=ranking")) for _ in range(20))
+        answers = await asyncio.gather(*opened)
+        assert Counter(answer.status_code for answer in answers) == {200: 2, 503: 18}
+
+
 async def test_who_goes_away_leaves_nothing_behind(http: httpx.AsyncClient) -> None:
     """No task goes on asking the database for somebody who does not listen."""
 
@@ -243,6 +255,30 @@ async def test_all_viewers_share_one_reading(parts: Registry) -> None:
     said = await asyncio.gather(*(topics.source("status", View())() for _ in range(50)))
     assert set(said) == {'{"read":1}'}
     assert read == ["status"]
+
+
+async def test_who_looks_at_the_same_clients_shares_one_reading(parts: Registry) -> None:
+    """However many they are; it is made anew for who comes when the others have gone."""
+    await parts.register("ash")
+    topics = Topics(common={}, clients=parts.clients, pulls=parts.pulls)
+    views: tuple[tuple[Topic, View], ...] = (
+        ("clients", View()),
+        ("clients", View(search="a")),
+        ("client", View(user_id="ash")),
+        ("client", View(user_id="misty")),
+    )
+    for topic, view in views:
+        sources = [topics.source(topic, replace(view)) for _ in range(50)]
+        assert len(set(map(id, await asyncio.gather(*(source() for source in sources))))) == 1
+    said = [json.loads(await topics.source(topic, view)()) for topic, view in views]
+    assert [len(page["clients"]) for page in said[:2]] == [1, 1]
+    assert [(client["client"] or {}).get("user_id") for client in said[2:]] == ["ash", None]
+
+    first = topics.source("clients", View())
+    assert len(json.loads(await first())["clients"]) == 1
+    await parts.register("misty")
+    del sources, first
+    assert len(json.loads(await topics.source("clients", View())())["clients"]) == 2
 
 
 async def test_no_event_can_be_taken_for_markup(http: httpx.AsyncClient, parts: Registry) -> None:

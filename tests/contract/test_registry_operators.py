@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
@@ -277,6 +278,18 @@ async def test_streams_are_as_many_as_there_may_be(
             return stream.status_code == 200
 
     await eventually(taken)
+
+
+async def test_a_burst_is_not_more_than_there_may_be(
+    http: httpx.AsyncClient, parts: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who come at once are counted before any of their streams has begun."""
+    monkeypatch.setattr(run_routes, "MOST_STREAMS", 2)
+    await parts.register("ash")
+    path = f"runs/{await start(http)}/events"
+    async with AsyncExitStack() as streams:
+        answers = await asyncio.gather(*(streams.enter_async_context(http.stream("GET", path)) for _ in range(20)))
+        assert Counter(answer.status_code for answer in answers) == {200: 2, 503: 18}
 
 
 async def test_who_goes_away_from_a_stream_leaves_nothing_behind(http: httpx.AsyncClient, parts: Registry) -> None:

@@ -15,6 +15,7 @@ from tests.pages.operating import (
     agrees,
     execute,
     goes,
+    overflow,
     put_clients,
     put_failed_pull,
     put_failed_run,
@@ -93,6 +94,19 @@ async def was_pulled(world: World) -> bool:
     return bool((await record(world, "user_1")).get("last_success_at"))
 
 
+async def test_no_pull_is_told_while_none_comes(browser: Browser, stack: Stack, database: Database) -> None:
+    """Of a scheduler that is stopped; when it runs again it is told when."""
+    stack.start("registry")
+    await put_clients(database, {"user_id": "ash"})
+    async with watching(browser, stack, "#/clients") as page:
+        row = page.get_by_role("row").filter(has_text="ash")
+        await expect(row).to_contain_text("in 23 hr")
+        await execute(database.registry_url, "UPDATE registry.scheduler SET running = false")
+        await expect(row).to_contain_text("when the scheduler runs")
+        await execute(database.registry_url, "UPDATE registry.scheduler SET running = true")
+        await expect(row).to_contain_text("in 23 hr")
+
+
 async def test_a_client_is_removed(browser: Browser, stack: Stack, database: Database) -> None:
     """Only after a question that says what is lost."""
     stack.start("registry")
@@ -130,6 +144,8 @@ async def test_one_is_found_among_many(browser: Browser, stack: Stack, database:
         await expect(page.get_by_role("link", name="Next")).to_be_focused()
         await page.get_by_role("link", name="Next").click()
         await expect(page.get_by_role("link", name="user-000101")).to_be_visible()
+        await page.reload()
+        await expect(page.get_by_role("link", name="user-000101")).to_be_visible()
         await page.get_by_role("link", name="Previous").click()
         await shown(page, *second)
         await page.go_back()
@@ -147,6 +163,49 @@ async def test_one_is_found_among_many(browser: Browser, stack: Stack, database:
         await shown(page, "user-099007")
         await page.get_by_label("User id begins with").fill("user-x")
         await expect(page.get_by_text("No client is like that.")).to_be_visible()
+
+
+async def broken_words(page: Page) -> list[str]:
+    """The words of the table that are not in one line, but for those of the user ids."""
+    found = await page.locator("main th, main td:not(.who)").evaluate_all(
+        """(cells) => cells.flatMap((cell) => {
+            const texts = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT);
+            const broken = [];
+            while (texts.nextNode()) {
+                for (const word of texts.currentNode.data.matchAll(/[^ \\n]+/g)) {
+                    const range = document.createRange();
+                    range.setStart(texts.currentNode, word.index);
+                    range.setEnd(texts.currentNode, word.index + word[0].length);
+                    if (range.getClientRects().length > 1) broken.push(word[0]);
+                }
+            }
+            return broken;
+        })"""
+    )
+    return list(found)
+
+
+async def test_a_long_id_leaves_the_others_their_room(browser: Browser, stack: Stack, database: Database) -> None:
+    """It is broken where it must be, the words of the other columns nowhere, and the page is as wide as the window."""
+    stack.start("registry")
+    long = {"user_id": "W" * 255, "failures": 3, "last_reason": "connect", "last_error": "away", "pending": 12_345}
+    await put_clients(database, long, {"user_id": "ash"})
+    async with watching(browser, stack, "#/clients") as page:
+        await shown(page, "W" * 255, "ash")
+        assert await broken_words(page) == []
+        assert await overflow(page) == 0
+
+
+async def test_an_id_is_not_taken_for_another(browser: Browser, stack: Stack, database: Database) -> None:
+    """What nobody sees is shown by its number, be it a blank; the link leads to the client all the same."""
+    stack.start("registry")
+    turned, blank = "ash\u202eytsim", " a  b"
+    await put_clients(database, {"user_id": turned}, {"user_id": blank}, {"user_id": "ação"})
+    async with watching(browser, stack, "#/clients") as page:
+        await shown(page, "\\u0020a\\u0020 b", "ash\\u202eytsim", "\u2068ação\u2069")
+        await page.get_by_role("link", name="ytsim").click()
+        await expect(page.get_by_role("region", name="What is known")).to_be_visible()
+        assert page.url.endswith("#/clients/" + quote(turned))
 
 
 async def nothing_ran(page: Page) -> None:

@@ -6,14 +6,16 @@ import { compact, number } from "./web/format.js";
 import { clientLink, clientsLink } from "./routes.js";
 import { state } from "./state.js";
 import { t } from "./texts.js";
+import { shownId } from "./user_ids.js";
 import { cards, cell, clientBadge, countCell, none, waiting, when } from "./widgets.js";
 
 const PAGE = 50;
 const TYPED_MS = 250;
+const KEPT = 100;
 const STATES = ["", "active", "failing", "inactive", "paused"];
 
-/** Which page led to which, as cursors lead forward only. */
-const before = new Map();
+/** Which page led to which, as cursors lead forward only; the browser keeps it with each, to be loaded again. */
+const before = new Map(history.state?.before);
 let typing = null;
 
 export const clients = {
@@ -21,14 +23,14 @@ export const clients = {
   topics: (route) => [
     ["topics", "clients"],
     ["limit", String(PAGE)],
-    ...Object.entries(asked(route)).filter(([, value]) => value),
+    ...Object.entries(selection(route)).filter(([, value]) => value),
   ],
   render: (route) => html`
-    ${filters(asked(route))}
+    ${filters(selection(route))}
     ${state.heard.clients ? page(route, state.heard.clients) : waiting()}`,
 };
 
-function asked(route) {
+function selection(route) {
   const of = (name) => route.query.get(name) ?? "";
   return { state: STATES.includes(of("state")) ? of("state") : "", search: of("search"), after: of("after") };
 }
@@ -59,13 +61,13 @@ function typed() {
   typing = setTimeout(() => {
     typing = null;
     if (state.route.view !== "clients") return;
-    location.replace(clientsLink({ state: asked(state.route).state, search: beingTyped() }));
+    location.replace(clientsLink({ state: selection(state.route).state, search: beingTyped() }));
   }, TYPED_MS);
 }
 
 /** Where another page is asked for, the last one stays until that is there. */
 function page(route, { clients: shown, next }) {
-  const now = asked(state.heardAt.clients);
+  const now = selection(state.heardAt.clients);
   if (!shown.length && !now.after) return none(t(now.search || now.state ? "no_such_clients" : "no_clients"));
   const columns = [
     [t("client")],
@@ -84,7 +86,7 @@ function page(route, { clients: shown, next }) {
 
 function row(client) {
   return html`<tr role="row">
-    ${cell(t("client"), html`<a href=${clientLink(client.user_id)}>${client.user_id}</a>`, "who")}
+    ${cell(t("client"), html`<a href=${clientLink(client.user_id)}>${shownId(client.user_id)}</a>`, "who")}
     ${cell(t("state"), clientBadge(client.state))}
     ${cell(t("last_pull"), when(client.last_pull_at))}
     ${cell(
@@ -102,13 +104,16 @@ function row(client) {
 /** When a client is pulled next, or why it is not said. */
 export function nextPull(client) {
   if (client.in_flight) return html`<span class="badge info">${t("under_way")}</span>`;
-  return client.state === "paused" ? html`<span class="muted">${t("when_resumed")}</span>` : when(client.next_pull_at);
+  if (client.state === "paused") return html`<span class="muted">${t("when_resumed")}</span>`;
+  if (state.heard.status?.running === false) return html`<span class="muted">${t("when_timer_runs")}</span>`;
+  return when(client.next_pull_at);
 }
 
 function pages(now, next) {
   const here = clientsLink(now);
   const following = next && clientsLink({ ...now, after: next });
   if (following) before.set(following, here);
+  if (!history.state) history.replaceState({ before: [...before].slice(-KEPT) }, "");
   if (!following && !now.after) return nothing;
   const link = (to, label, rel) =>
     to

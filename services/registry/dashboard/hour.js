@@ -25,17 +25,19 @@ export function hourOfPulls(minutes) {
 function throughput(minutes) {
   const pulls = sum(minutes, "pulls");
   const busiest = minutes.reduce((best, minute) => (minute.stored_captures > best.stored_captures ? minute : best));
-  const values = { pulls, captures: sum(minutes, "stored_captures"), most: busiest.stored_captures };
+  const [captures, most] = [sum(minutes, "stored_captures"), busiest.stored_captures];
   return figure({
     name: "throughput",
     minutes,
     series: [
       { label: t("captures_a_minute"), colour: "--accent", isFilled: true },
-      { label: t("pulls_a_minute"), colour: "--info" },
+      { label: t("pulls_a_minute"), colour: "--info", isDashed: true },
     ],
     columns: [(minute) => minute.stored_captures, (minute) => minute.pulls],
     write: compact,
-    said: pulls ? t("throughput_said", { ...values, at: timeOfDay(busiest.minute) }) : t("no_pulls"),
+    said: captures
+      ? t("throughput_said", { pulls, captures, most, at: timeOfDay(busiest.minute) })
+      : t(pulls ? "nothing_stored" : "no_pulls", { count: pulls }),
   });
 }
 
@@ -50,7 +52,7 @@ function latency(minutes) {
     minutes,
     series: [
       { label: t("median"), colour: "--accent" },
-      { label: t("p99"), colour: "--warn" },
+      { label: t("p99"), colour: "--warn", isDashed: true },
     ],
     columns: [(minute) => minute.duration_median_s, (minute) => minute.duration_p99_s],
     write: lasting,
@@ -118,7 +120,7 @@ function figure({ name, minutes, series, columns, write, said, isStacked = false
     <header class="line">
       <h2 id="${name}-title">${t(name)}</h2>
       <ul class="legend" role="list">
-        ${series.map((one) => html`<li><span class="key ${one.colour.slice(2)}"></span>${one.label}</li>`)}
+        ${series.map((one) => html`<li>${key(one)}${one.label}</li>`)}
       </ul>
     </header>
     ${
@@ -131,6 +133,9 @@ function figure({ name, minutes, series, columns, write, said, isStacked = false
     ${table(name, minutes, series, columns, write)}
   </section>`;
 }
+
+const key = ({ colour, isDashed }) =>
+  html`<span class="key ${colour.slice(2)} ${isDashed ? "dashed" : ""}"></span>`;
 
 function drawing(minutes, series, columns, isStacked) {
   const seconds = minutes.map((minute) => Date.parse(minute.minute) / 1000);

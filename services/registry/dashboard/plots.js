@@ -4,12 +4,15 @@ import uPlot from "./web/vendor/uplot/uPlot.esm.js";
 import { timeOfDay } from "./web/format.js";
 
 const HEIGHT = 150;
-const WHOLE = Array.from({ length: 10 }, (_, power) => [1, 2, 5].map((digit) => digit * 10 ** power)).flat();
+/** Steps of an axis: of counts, and of durations, where none of the labels needs to be rounded. */
+const COUNTS = steps(0, 15);
+const SECONDS = [...steps(-3, 0), 10, 20, 60, 120, 300, 600, 1_200, 3_600, 7_200, 18_000, 36_000];
+const DASHES = [6, 4];
 const DARK = matchMedia("(prefers-color-scheme: dark)");
 
 /**
- * Properties: `series`, `[{label, colour: "--accent", isFilled, isBar}]`, `data`, as uPlot takes it (seconds first),
- * `write`, which writes a value at the axis, and `isWhole`, whether there is nothing between 1 and 2.
+ * Properties: `series`, `[{label, colour: "--accent", isFilled, isBar, isDashed}]`, `data`, as uPlot takes it (seconds
+ * first), `write`, which writes a value at the axis, and `isWhole`, whether values are counts; else they are seconds.
  */
 class TimePlot extends HTMLElement {
   #plot = null;
@@ -89,19 +92,20 @@ class TimePlot extends HTMLElement {
           values: (_plot, at) => at.map((value) => this.write(value)),
           size: 58,
           space: 36,
-          ...(this.isWhole ? { incrs: WHOLE } : {}),
+          incrs: this.isWhole ? COUNTS : SECONDS,
         },
       ],
       series: [{}, ...this.#series.map((one) => this.#drawn(one))],
     };
   }
 
-  #drawn({ label, colour, isFilled, isBar }) {
+  #drawn({ label, colour, isFilled, isBar, isDashed }) {
     const stroke = this.#colour(colour);
     if (isBar)
       return { label, fill: stroke, width: 0, paths: uPlot.paths.bars({ size: [0.8, 12] }), points: { show: false } };
     const faint = isFilled ? this.#colour(colour, "22%") : undefined;
-    return { label, stroke, fill: faint, width: 2, points: { show: true, size: 4, fill: stroke, filter: alone } };
+    const dash = isDashed ? DASHES : undefined;
+    return { label, stroke, fill: faint, width: 2, dash, points: { show: true, size: 4, fill: stroke, filter: alone } };
   }
 
   /** A canvas knows no CSS variables, so an element says what the colour is now. */
@@ -111,6 +115,11 @@ class TimePlot extends HTMLElement {
     this.style.color = "";
     return colour;
   }
+}
+
+function steps(lowest, highest) {
+  const powers = Array.from({ length: highest - lowest + 1 }, (_, at) => 10 ** (lowest + at));
+  return powers.flatMap((power) => [1, 2, 5].map((digit) => digit * power));
 }
 
 /** Values without neighbours, which are in no line: they get a point. */

@@ -3,6 +3,7 @@
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
 import { number } from "./web/format.js";
+import { locale } from "./web/language.js";
 import { deadLetters } from "./dead_letters.js";
 import { quarantine } from "./quarantine.js";
 import { state } from "./state.js";
@@ -73,4 +74,4 @@ function row(queue) {
 }
 
 const rate = (value) =>
-  value === null || value === undefined ? "–" : value.toLocaleString(undefined, { maximumFractionDigits: 1 });
+  value === null || value === undefined ? "–" : value.toLocaleString(locale, { maximumFractionDigits: 1 });

@@ -261,4 +261,11 @@ export const EN = {
   retry_all_asked: "Try everything in quarantine again?",
   retry_means: "What can be stored now leaves the quarantine, the rest stays.",
   was_retried: { one: "One item is tried again.", other: "{count} items are tried again." },
+
+  // Pulls that there are not
+  when_timer_runs: "when the scheduler runs",
+  nothing_stored: {
+    one: "One pull, which stored nothing.",
+    other: "{count} pulls, which stored nothing.",
+  },
 };

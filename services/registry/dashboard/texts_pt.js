@@ -269,4 +269,11 @@ export const PT = {
   retry_all_asked: "Tentar de novo tudo o que está em quarentena?",
   retry_means: "O que puder ser guardado agora sai da quarentena, o resto fica.",
   was_retried: { one: "Um item é tentado de novo.", other: "{count} itens são tentados de novo." },
+
+  // Pulls that there are not
+  when_timer_runs: "quando o agendador voltar",
+  nothing_stored: {
+    one: "Uma coleta, que não guardou nada.",
+    other: "{count} coletas, que não guardaram nada.",
+  },
 };

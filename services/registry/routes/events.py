@@ -18,7 +18,7 @@ from services.registry.queues import QueuesReport
 from services.registry.routes.clients import Search, State
 
 MOST_STREAMS: Final = 100
-"""Event streams at once, of which those that show clients ask the database once a second for each viewer."""
+"""Event streams at once. Those that show clients ask the database once a second for each page that is looked at."""
 
 Wanted = Annotated[
     list[Topic],
@@ -44,9 +44,7 @@ class EventRoutes:
         """To be included by the app."""
         router = APIRouter(prefix="/api/v1/admin", tags=["live"])
         router.get("/queues")(self.queues)
-        router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(self.can_be_followed)])(
-            self.events
-        )
+        router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(self.place)])(self.events)
         return router
 
     async def queues(self) -> QueuesReport:
@@ -56,8 +54,8 @@ class EventRoutes:
         """
         return await self._queues.get()
 
-    async def can_be_followed(self, topics: Wanted, view: Annotated[View, Depends(_view)]) -> None:
-        """Refuse before the stream begins.
+    async def place(self, topics: Wanted, view: Annotated[View, Depends(_view)]) -> AsyncIterator[None]:
+        """Taken from before the stream begins, so that those who come together are counted, until it has ended.
 
         Raises:
             TooManyStreamsError: there are as many as there may be.
@@ -68,6 +66,11 @@ class EventRoutes:
             raise RefusedError(message)
         if self._streams >= MOST_STREAMS:
             raise TooManyStreamsError
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     async def events(self, topics: Wanted, view: Annotated[View, Depends(_view)]) -> AsyncIterator[ServerSentEvent]:
         """What goes on, as server-sent events named by their topics; for ever.
@@ -76,12 +79,9 @@ class EventRoutes:
         again has missed nothing. `status` is the scheduler's status, `runs` the latest 10 with their progress, `queues`
         and `minutes` are as their own endpoints have them, `ranking` has the first 10, `clients` is
         `{"clients": [...], "next": "<after of the next page>" or null}` and `client` is
-        `{"client": {...} or null, "pulls": [the latest 20]}`. What can't be read at the time is told as `problem` with
-        a `detail`, and sent as soon as it can; when all can, the `detail` is null.
+        `{"client": {...} or null, "pulls": [the latest 20]}`, with clients as elsewhere but for `next_slot_at`, which
+        is left out. What can't be read at the time is told as `problem` with a `detail`, and sent as soon as it can;
+        when all can, the `detail` is null.
         """
-        self._streams += 1
-        try:
-            async for event in Changes({topic: self._topics.source(topic, view) for topic in topics}).events():
-                yield event
-        finally:
-            self._streams -= 1
+        async for event in Changes({topic: self._topics.source(topic, view) for topic in topics}).events():
+            yield event

@@ -47,9 +47,9 @@ class RunRoutes:
         router.get("")(self.runs)
         router.get("/{run_id}")(self.run)
         router.get("/{run_id}/clients")(self.clients)
-        router.get(
-            "/{run_id}/events", response_class=EventSourceResponse, dependencies=[Depends(self.can_be_followed)]
-        )(self.events)
+        router.get("/{run_id}/events", response_class=EventSourceResponse, dependencies=[Depends(self.place)])(
+            self.events
+        )
         router.post("/{run_id}/cancel")(self.cancel)
         return router
 
@@ -87,8 +87,8 @@ class RunRoutes:
             response.headers["link"] = link_to(following)
         return page[:limit]
 
-    async def can_be_followed(self, run_id: UUID) -> None:
-        """Refuse before the stream begins.
+    async def place(self, run_id: UUID) -> AsyncIterator[None]:
+        """Taken from before the stream begins, so that those who come together are counted, until it has ended.
 
         Raises:
             TooManyStreamsError: there are as many as there may be.
@@ -96,21 +96,18 @@ class RunRoutes:
         """
         if self._streams >= MOST_STREAMS:
             raise TooManyStreamsError
-        await self._runs.get(run_id)
+        self._streams += 1
+        try:
+            await self._runs.get(run_id)
+            yield
+        finally:
+            self._streams -= 1
 
     async def events(self, run_id: UUID) -> AsyncIterator[ServerSentEvent]:
         """A run as it goes on, as server-sent events: `progress` at each change, at last `finished`; then the end.
 
         Each event carries the whole progress, so whoever connects again has missed nothing.
         """
-        self._streams += 1
-        try:
-            async for event in self._events(run_id):
-                yield event
-        finally:
-            self._streams -= 1
-
-    async def _events(self, run_id: UUID) -> AsyncIterator[ServerSentEvent]:
         told: tuple[int, ...] | None = None
         while True:
             progress = await self._runs.progress(run_id)
