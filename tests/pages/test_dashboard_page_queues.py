@@ -59,7 +59,7 @@ async def test_dead_letters_are_seen_and_looked_at(
         beginning = oldest.get_by_role("region", name="Beginning of the body")
         await expect(beginning).to_have_text('{"oldest": "<b>bold</b>"}')
         await oldest.get_by_text("Whole body").click()
-        await expect(oldest.get_by_role("region", name="Whole body")).to_have_text('{ "oldest": "<b>bold</b>" }')
+        await expect(oldest.get_by_role("region", name="Whole body")).to_have_text('{"oldest": "<b>bold</b>"}')
 
 
 async def test_dead_letters_are_replayed(browser: Browser, stack: Stack, broker: Broker) -> None:
