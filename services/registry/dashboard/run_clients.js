@@ -90,7 +90,7 @@ function named(count, examples) {
 }
 
 function more(known) {
-  known.limit = Math.min(known.clients.length + PAGE, MOST);
+  known.limit = Math.min(known.limit + PAGE, MOST);
   changed();
 }
 
