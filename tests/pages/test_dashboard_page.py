@@ -150,7 +150,7 @@ async def test_it_speaks_portuguese(browser: Browser, full: Stack) -> None:
         await expect(page.get_by_role("row").filter(has_text="misty")).to_contain_text("1.234.567")
         await page.get_by_role("link", name="misty").click()
         await page.get_by_role("button", name="Pausar").click()
-        await expect(page.locator(".notices")).to_contain_text("O cliente está pausado")
+        await expect(page.locator(".notices")).to_contain_text("O cliente misty está pausado")
         await page.get_by_role("button", name="Remover").click()
         await expect(page.get_by_role("dialog")).to_contain_text("1.234.567 capturas ainda estão só no cliente")
 

@@ -22,6 +22,7 @@ from tests.pages.operating import (
     put_failed_pull,
     put_failed_run,
     put_quarantined,
+    said,
     signs_in,
     watching,
 )
@@ -97,9 +98,9 @@ async def test_a_wrong_token_is_refused_in_words(browser: Browser, guarded: Stac
         assert await field.get_attribute("type") == "password"
         assert await field.get_attribute("autocomplete") == "off"
         await expect(page.get_by_role("alert")).to_have_count(0)
-        for wrong in ("wrong-01234567890", SERVICE):
+        for wrong, why in (("wrong-01234567890", "The registry does not know this token"), (SERVICE, "token")):
             await signs_in(page, wrong)
-            await expect(page.get_by_role("alert")).to_contain_text("token")
+            await expect(page.get_by_role("alert")).to_contain_text(why)
             await expect(page.get_by_role("navigation")).to_have_count(0)
             assert await serious_faults(page) == []
         await signs_in(page, "with a blank")
@@ -127,19 +128,38 @@ async def test_a_token_is_kept_in_the_tab_alone(browser: Browser, guarded: Stack
         assert READ not in await page.evaluate(kept)
 
 
+async def test_a_token_that_may_do_less_has_no_buttons_any_more(browser: Browser, guarded: Stack) -> None:
+    """As soon as that is met: by the stream, when the registry was started anew, or by an action."""
+    change = "(token) => sessionStorage.setItem(sessionStorage.key(0), token)"  # as if this one opened less
+    async with watching(browser, guarded, "#/clients/ash") as page:
+        await signs_in(page, ADMIN)
+        await expect(page.get_by_role("button", name="Remove")).to_be_visible()
+        guarded.stop("registry")
+        await expect(page.get_by_role("banner")).to_contain_text("Not live since")
+        await page.evaluate(change, OPERATE)
+        guarded.start("registry")
+        await expect(page.get_by_role("banner")).to_contain_text("may operate")
+        await expect(page.get_by_role("button", name="Remove")).to_have_count(0)
+        await page.evaluate(change, READ)
+        await page.get_by_role("button", name="Pause").click()
+        await expect(said(page).locator(".bad")).to_be_visible()
+        await expect(page.get_by_role("banner")).to_contain_text("may look")
+        await expect(page.get_by_role("main").get_by_role("button")).to_have_count(0)
+
+
 async def test_a_token_that_is_taken_back_leads_to_the_form(browser: Browser, guarded: Stack) -> None:
-    """With the registry's sentence, whether it is met by the stream or by an action."""
+    """With a sentence, whether it is met by the stream or by an action."""
     change = "() => sessionStorage.setItem(sessionStorage.key(0), 'taken-back-0123456789')"
     async with watching(browser, guarded) as page:
         await signs_in(page, OPERATE)
         await expect(page.get_by_role("button", name="Stop")).to_be_visible()
         await page.evaluate(change)
         await goes(page, "#/clients")
-        await expect(page.get_by_role("alert")).to_contain_text("token")
+        await expect(page.get_by_role("alert")).to_contain_text("does not know this token")
         await signs_in(page, OPERATE)
         await page.get_by_role("link", name="ash").click()
         await expect(page.get_by_role("button", name="Pause")).to_be_visible()
         await page.evaluate(change)
         await page.get_by_role("button", name="Pause").click()
-        await expect(page.get_by_role("alert")).to_contain_text("token")
+        await expect(page.get_by_role("alert")).to_contain_text("does not know this token")
         await expect(page.get_by_label("Token")).to_be_visible()

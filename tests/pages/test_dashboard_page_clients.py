@@ -71,21 +71,21 @@ async def test_a_client_is_pulled_paused_and_resumed(browser: Browser, stack: St
             known = page.get_by_role("region", name="What is known")
             await page.get_by_label("Own interval").fill("86400")
             await page.get_by_role("button", name="Set", exact=True).click()
-            await expect(said(page)).to_have_text("The client is pulled every 86,400 seconds.")
+            await expect(said(page)).to_have_text("The client user_1 is pulled every 86,400 seconds.")
             await world.capture("client-1")
             await page.get_by_role("button", name="Pull now").click()
-            await expect(said(page)).to_have_text("The client is due now.")
+            await expect(said(page)).to_have_text("The client user_1 is due now.")
             history = page.get_by_role("region", name="History")
             await expect(history.get_by_role("row").filter(has_text="stored")).to_have_count(1)
             await world.told("client-1")
 
             await page.get_by_role("button", name="Pause").click()
-            await expect(said(page)).to_contain_text("The client is paused")
+            await expect(said(page)).to_contain_text("The client user_1 is paused")
             await expect(known.get_by_text("paused", exact=True)).to_be_visible()
             await expect(page.get_by_role("button", name="Pull now")).to_have_count(0)
             assert (await record(world, "user_1"))["state"] == "paused"
             await page.get_by_role("button", name="Resume").click()
-            await expect(said(page)).to_have_text("The client is pulled again.")
+            await expect(said(page)).to_have_text("The client user_1 is pulled again.")
             await expect(known.get_by_text("active", exact=True)).to_be_visible()
 
 

@@ -59,7 +59,7 @@ async def test_dead_letters_are_seen_and_looked_at(
         beginning = oldest.get_by_role("region", name="Beginning of the body")
         await expect(beginning).to_have_text('{"oldest": "<b>bold</b>"}')
         await oldest.get_by_text("Whole body").click()
-        await expect(oldest.get_by_role("region", name="Whole body")).to_have_text('{ "oldest": "<b>bold</b>" }')
+        await expect(oldest.get_by_role("region", name="Whole body")).to_have_text('{"oldest": "<b>bold</b>"}')
 
 
 async def test_dead_letters_are_replayed(browser: Browser, stack: Stack, broker: Broker) -> None:
@@ -97,6 +97,45 @@ async def test_without_the_management_api(browser: Browser, stack: Stack, broker
         await expect(page.get_by_text("RABBITMQ_MANAGEMENT_URL is not set")).to_be_visible()
         await expect(page.get_by_role("link", name="Management UI")).to_have_count(0)
         await expect(page.get_by_role("heading", name=BATCHES)).to_contain_text("1")
+        await goes(page, "#/")
+        await expect(page.get_by_text("Whether messages could not be handled is not known here.")).to_be_visible()
+        await page.get_by_role("main").get_by_role("link", name="Queues").click()
+        await expect(page.get_by_role("heading", level=1)).to_have_text("Queues")
+
+
+async def test_dead_letters_come_back_after_an_odd_answer(browser: Browser, stack: Stack, broker: Broker) -> None:
+    """As of something on the way that answers what is no list; that is said, and the next look is as any other."""
+    await bury(broker, b"no JSON at all")
+    stack.start("registry")
+    async with watching(browser, stack, "#/queues") as page:
+        await expect(page.get_by_role("heading", name=BATCHES)).to_contain_text("1")
+        card = page.get_by_role("region", name="Dead letters")
+        await page.route("**/admin/dead-letters", lambda route: route.fulfill(json={"welcome": "to the hotel"}))
+        await card.get_by_text("Look at the oldest").click()
+        await expect(card.get_by_text("Something answered 200 that is not the registry")).to_be_visible()
+        await page.unroute("**/admin/dead-letters")
+        await card.get_by_text("Look at the oldest").click()
+        await card.get_by_text("Look at the oldest").click()
+        await expect(card.locator(".letter")).to_have_count(1)
+        await expect(card.get_by_text("Something answered")).to_have_count(0)
+
+
+async def test_a_body_is_shown_as_it_came(browser: Browser, stack: Stack, broker: Broker) -> None:
+    """Or it is said how it is written instead."""
+    long = '{"b": 12345678901234567890, "a": "' + "x" * 2_000 + '"}'
+    await bury(broker, b'{"b": 12345678901234567890,  "a": 1.0}', b"\xff\x00", long.encode())
+    stack.start("registry")
+    async with watching(browser, stack, "#/queues") as page:
+        await page.get_by_text("Look at the oldest").click()
+        letters = page.locator(".letter")
+        await expect(letters).to_have_count(3)
+        whole = letters.get_by_role("region", name="Whole body")
+        for number in range(3):
+            await letters.nth(number).get_by_text("Whole body").click()
+            await expect(whole).to_have_count(number + 1)
+        assert await whole.nth(0).inner_text() == '{"b": 12345678901234567890,  "a": 1.0}'
+        await expect(whole.nth(1)).to_have_text("(It is no text. In base64:) /wA=")
+        await expect(whole.nth(2)).to_contain_text("(JSON, written anew: order, blanks and long numbers may differ.)")
 
 
 async def test_what_is_in_quarantine_is_tried_again(browser: Browser, stack: Stack, database: Database) -> None:

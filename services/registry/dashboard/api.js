@@ -13,10 +13,14 @@ let aheadMs = 0;
 
 /** What is wrong and what to do, as the registry says it, or as we do where it says nothing. */
 export class Problem extends Error {
-  /** @param {number} status of HTTP; 0 when there was no answer. */
-  constructor(sentence, status = 0) {
+  /**
+   * @param {number} status of HTTP; 0 when there was no answer.
+   * @param {boolean} isOwn whether the registry said it, and not something on the way to it.
+   */
+  constructor(sentence, status = 0, isOwn = false) {
     super(sentence);
     this.status = status;
+    this.isOwn = isOwn;
   }
 }
 
@@ -61,18 +65,31 @@ export async function request(method, path, { query = [], body, signal } = {}) {
 
 /** The JSON of an answer. Throws as `request` does. */
 export async function call(method, path, options = {}) {
+  return (await answerTo(method, path, options)).data;
+}
+
+/** The list that an answer is. Throws as `request` does, and where it is none. */
+export async function callForList(method, path, options = {}) {
   return (await callForPage(method, path, options)).data;
 }
 
-/** The JSON of an answer, and the query of the next page; null on the last. Throws as `request` does. */
+/** A page of a list, and the query of the next page; null on the last. Throws as `callForList` does. */
 export async function callForPage(method, path, options = {}) {
-  const response = await request(method, path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(late);
+  const { data, response } = await answerTo(method, path, options);
+  if (!Array.isArray(data)) throw oddly(response);
   const next = /<([^>]*)>;\s*rel="next"/.exec(response.headers.get("link") ?? "");
-  const data = await response.json().catch(() => {
-    throw new Problem(t("odd_answer", { status: response.status }));
-  });
   return { data, next: next && new URL(next[1], location.href).searchParams };
 }
+
+async function answerTo(method, path, options) {
+  const response = await request(method, path, { ...options, signal: AbortSignal.timeout(PATIENCE_MS) }).catch(late);
+  const data = await response.json().catch(() => {
+    throw oddly(response);
+  });
+  return { data, response };
+}
+
+const oddly = (response) => new Problem(t("odd_answer", { status: response.status }));
 
 /** The path of what concerns a client, for `before` such as `/clients/`. */
 export function clientPath(before, userId) {
@@ -87,8 +104,9 @@ function late(error) {
 
 async function problemOf(response) {
   const problem = await response.json().catch(() => ({}));
-  const sentence = typeof problem?.detail === "string" ? problem.detail : t("odd_answer", { status: response.status });
-  return new Problem(sentence, response.status);
+  const isOwn = typeof problem?.detail === "string";
+  const sentence = isOwn ? problem.detail : t("odd_answer", { status: response.status });
+  return new Problem(sentence, response.status, isOwn);
 }
 
 function takeTime(response) {

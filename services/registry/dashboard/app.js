@@ -3,16 +3,19 @@
 import { html, nothing, render } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
 import { timeOfDay } from "./web/format.js";
-import { refusalsGoTo, say } from "./acting.js";
+import { askNoMore, refusalsGoTo, say } from "./acting.js";
 import { ADMIN, call, token } from "./api.js";
 import { client } from "./client.js";
 import { clients } from "./clients.js";
 import { forgetDeadLetters } from "./dead_letters.js";
+import { focusTitle, keepingFocus } from "./focus.js";
 import { Live } from "./live.js";
 import { overview } from "./overview.js";
 import { forgetQuarantine } from "./quarantine.js";
 import { queues } from "./queues.js";
 import { routeOf } from "./routes.js";
+import { forgetRunClients } from "./run_clients.js";
+import { forgetRuns } from "./run_history.js";
 import { runs } from "./runs.js";
 import { outsideView } from "./signing_in.js";
 import { changed, rendersBy, state } from "./state.js";
@@ -29,6 +32,10 @@ const PLACES = [
 ];
 const AGAIN_MS = 3_000;
 const TICK_MS = 1_000;
+/** A connection that is cut, as some proxies do, is mostly there again before that. */
+const MENTIONED_AFTER_MS = 2_000;
+
+let wasAway = false;
 
 const live = new Live({
   heard(topic, data) {
@@ -40,10 +47,34 @@ const live = new Live({
     const since = now.is === state.live.is ? state.live.since : now.since;
     if (now.is !== "away") state.problem = "";
     state.live = { ...now, since };
+    if (now.is === "live" && wasAway) askAccess();
+    wasAway = now.is === "away" || (wasAway && now.is !== "live");
     changed();
   },
   refused: leave,
 });
+
+/** What a token may can be set anew, with the registry restarted. */
+async function askAccess() {
+  const asked = token.get();
+  try {
+    const access = await call("GET", `${ADMIN}/access`);
+    if (state.access && token.get() === asked) state.access = access;
+  } catch (problem) {
+    if (problem.status === undefined) throw problem;
+    // While there is no answer, the stream is away, too, and when it is back it is asked again.
+    if (isRefusal(problem) && token.get() === asked) leave(problem);
+  }
+  changed();
+}
+
+const isRefusal = ({ status }) => status === 401 || status === 403;
+
+/** What an action met: nobody knows the token any more, or it may do less than it could. */
+function refused(problem) {
+  if (problem.status === 401) leave(problem);
+  else askAccess();
+}
 
 /** Ask what the caller may, and begin; again and again while nobody answers. */
 async function enter({ wasForm = false } = {}) {
@@ -51,10 +82,10 @@ async function enter({ wasForm = false } = {}) {
     state.access = await call("GET", `${ADMIN}/access`);
     state.outside = null;
     follow();
-    if (wasForm) focusTitle();
+    if (wasForm) showTitle();
   } catch (problem) {
     if (problem.status === undefined) throw problem;
-    if (problem.status === 401 || problem.status === 403) {
+    if (isRefusal(problem)) {
       leave(token.get() ? problem : null);
     } else {
       state.outside = { kind: "away", text: problem.message };
@@ -68,12 +99,22 @@ async function enter({ wasForm = false } = {}) {
 function leave(problem) {
   token.forget();
   live.follow(null);
+  forgetAll();
+  Object.assign(state, { access: null, heard: {}, problem: "", notice: null });
+  state.outside = { kind: "sign_in", text: problem ? refusal(problem) : "" };
+  if (problem) showTitle();
+  else changed();
+}
+
+const refusal = (problem) => (problem.status === 401 ? t("token_unknown") : problem.message);
+
+/** What the views have in hand, each for itself. */
+function forgetAll() {
+  askNoMore();
   forgetDeadLetters();
   forgetQuarantine();
-  Object.assign(state, { access: null, heard: {}, problem: "", notice: null });
-  state.outside = { kind: "sign_in", text: problem?.message ?? "" };
-  if (problem) focusTitle();
-  else changed();
+  forgetRuns();
+  forgetRunClients();
 }
 
 /** Forget it all, whatever part of the page has it in hand. */
@@ -82,10 +123,9 @@ function signOut() {
   location.reload();
 }
 
-/** Where what had the focus is gone, it goes to the beginning of what is there instead. */
-function focusTitle() {
+function showTitle() {
   show();
-  document.querySelector("main h1")?.focus({ preventScroll: true });
+  focusTitle();
 }
 
 function signIn(wrong) {
@@ -106,13 +146,13 @@ function went() {
   follow();
   if (from.view === to.view && from.id === to.id) {
     show();
+    if (from.query.get("after") !== to.query.get("after")) scrollTo(0, 0);
     return;
   }
   state.notice = null;
   delete state.heard.client;
-  forgetDeadLetters();
-  forgetQuarantine();
-  focusTitle();
+  forgetAll();
+  showTitle();
   scrollTo(0, 0);
 }
 
@@ -122,7 +162,8 @@ function liveness() {
     const text = t("not_live_since", { since: timeOfDay(since) });
     return html`<span class="badge bad" title=${why}>${text}</span>`;
   }
-  return html`<span class="badge ${is === "live" ? "good" : ""}">${t(`stream_${is}`)}</span>`;
+  const tone = { live: "good", refused: "bad" }[is] ?? "";
+  return html`<span class="badge ${tone}">${t(`stream_${is}`)}</span>`;
 }
 
 function header() {
@@ -164,9 +205,9 @@ function notice() {
 function page() {
   const inside = () => html`
     <div class="line"><h1 tabindex="-1">${view().title(state.route)}</h1>${view().beside?.()}</div>
-    ${state.live.is === "away" ? html`<p class="notice warn">${state.live.why} ${t("tried_again")}</p>` : nothing}
+    ${isLongAway() ? html`<p class="notice warn">${state.live.why} ${t("tried_again")}</p>` : nothing}
     ${state.problem ? html`<p class="notice bad">${state.problem}</p>` : nothing}
-    ${view().render(state.route)}`;
+    ${state.live.is === "refused" ? html`<p class="notice bad">${state.live.why}</p>` : view().render(state.route)}`;
   return html`${header()}
     <main id="main" tabindex="-1" class=${state.route.view}>
       ${state.outside ? outsideView(state.outside, signIn) : inside()}
@@ -174,15 +215,17 @@ function page() {
     ${notice()}`;
 }
 
+const isLongAway = () => state.live.is === "away" && Date.now() - state.live.since > MENTIONED_AFTER_MS;
+
 function show() {
   const title = state.outside ? "" : `${view().title(state.route)} · `;
   document.title = `${title}PullSync`;
-  render(page(), document.getElementById("page"));
+  keepingFocus(() => render(page(), document.getElementById("page")));
 }
 
 document.getElementById("page").replaceChildren();
 rendersBy(show);
-refusalsGoTo(leave);
+refusalsGoTo(refused);
 addEventListener("hashchange", went);
 setInterval(() => {
   if (!document.hidden) changed();

@@ -3,15 +3,17 @@
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
 import { number } from "./web/format.js";
-import { act, actButton, asked } from "./acting.js";
+import { actButton, confirmed } from "./acting.js";
 import { call, clientPath } from "./api.js";
 import { nextPull } from "./clients.js";
+import { intervalForm } from "./interval_form.js";
 import { may, state } from "./state.js";
 import { t } from "./texts.js";
+import { shownId } from "./user_ids.js";
 import { cards, cell, clientBadge, countCell, facts, lasting, none, waiting, when } from "./widgets.js";
 
 export const client = {
-  title: (route) => route.id,
+  title: (route) => shownId(route.id),
   topics: (route) => [
     ["topics", "client"],
     ["user_id", route.id],
@@ -26,7 +28,7 @@ export const client = {
   },
 };
 
-const unregistered = (user) => html`<p class="notice warn">${t("not_registered", { user })}</p>`;
+const unregistered = (user) => html`<p class="notice warn">${t("not_registered", { user: shownId(user) })}</p>`;
 
 function about(client) {
   return html`
@@ -66,57 +68,59 @@ function interval(client) {
 
 function actions(client) {
   const isPaused = client.state === "paused";
+  const button = (name, label, run, kind = "") =>
+    actButton(`${name} ${client.user_id}`, t(label), () => run(client), { kind, about: client.user_id });
   return html`<div class="buttons">
-    ${isPaused ? nothing : actButton("nudge", t("pull_now"), () => nudge(client), { kind: "primary" })}
-    ${
-      isPaused
-        ? actButton("pause", t("resume"), () => change(client, { paused: false }, t("was_resumed")), {
-            kind: "primary",
-          })
-        : actButton("pause", t("pause"), () => change(client, { paused: true }, t("was_paused")))
-    }
-    ${may("admin") ? actButton("remove", t("remove"), () => remove(client), { kind: "danger" }) : nothing}
+    ${isPaused ? nothing : button("nudge", "pull_now", nudge, "primary")}
+    ${isPaused ? button("pause", "resume", resume, "primary") : button("pause", "pause", pause)}
+    ${may("admin") ? button("remove", "remove", remove, "danger") : nothing}
   </div>
-  <form class="line" @submit=${(event) => setInterval(event, client)}>
-    <label for="own-interval">${t("own_interval")}</label>
-    <input id="own-interval" name="interval" type="number" inputmode="numeric" min="5" max="86400"
-      placeholder=${t("as_timer")} value=${client.sync_interval_s ?? ""}>
-    <button>${t("set")}</button>
-  </form>`;
+  ${intervalForm({
+    key: `own-interval ${client.user_id}`,
+    id: "own-interval",
+    label: t("own_interval"),
+    value: client.sync_interval_s,
+    placeholder: t("as_timer"),
+    set: (seconds) => setOwnInterval(client, seconds),
+    about: client.user_id,
+  })}`;
 }
+
+const named = (client) => ({ user: shownId(client.user_id) });
 
 async function nudge(client) {
   await call("POST", clientPath("/nudge/", client.user_id));
-  return t("was_nudged");
+  return t("was_nudged", named(client));
 }
 
-async function change(client, body, text) {
-  await call("PATCH", clientPath("/clients/", client.user_id), { body });
-  return text;
+const change = (client, body) => call("PATCH", clientPath("/clients/", client.user_id), { body });
+
+async function pause(client) {
+  await change(client, { paused: true });
+  return t("was_paused", named(client));
 }
 
-function setInterval(event, client) {
-  event.preventDefault();
-  const form = event.target;
-  act("own-interval", async () => {
-    const typed = form.elements.interval.value;
-    const text = typed ? t("own_interval_was_set", { count: Number(typed) }) : t("own_interval_was_taken");
-    const said = await change(client, { sync_interval_s: typed ? Number(typed) : null }, text);
-    form.reset();
-    return said;
-  });
+async function resume(client) {
+  await change(client, { paused: false });
+  return t("was_resumed", named(client));
+}
+
+async function setOwnInterval(client, seconds) {
+  await change(client, { sync_interval_s: seconds });
+  if (seconds === null) return t("own_interval_was_taken", named(client));
+  return t("own_interval_was_set", { ...named(client), count: seconds });
 }
 
 async function remove(client) {
-  const isMeant = await asked({
-    title: t("remove_asked", { user: client.user_id }),
+  const isMeant = await confirmed({
+    title: t("remove_asked", named(client)),
     text: t(client.pending ? "remove_means_pending" : "remove_means", { count: client.pending }),
     yes: t("remove"),
     isDangerous: true,
   });
   if (!isMeant) return undefined;
   await call("DELETE", clientPath("/unregister-client/", client.user_id));
-  return t("was_removed", { user: client.user_id });
+  return t("was_removed", named(client));
 }
 
 function history(pulls) {

@@ -3,8 +3,8 @@
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
 import { number } from "./web/format.js";
-import { actButton, asked, troubleOf } from "./acting.js";
-import { ADMIN, call } from "./api.js";
+import { actButton, confirmed, troubleOf } from "./acting.js";
+import { ADMIN, call, callForList } from "./api.js";
 import { changed, may } from "./state.js";
 import { t } from "./texts.js";
 import { none, waiting } from "./widgets.js";
@@ -22,7 +22,7 @@ let isLooking = false;
 let turn = Promise.resolve();
 
 /** Looks after what was asked before, so that this page does not stand in its own way. */
-const inTurn = (run) => (turn = turn.then(run));
+const inTurn = (run) => (turn = turn.then(run, run));
 
 function unknown() {
   return { counts: null, trouble: "", lookedAt: 0, heardBefore: "", open: null, letters: null, bodies: new Map() };
@@ -66,7 +66,7 @@ function look() {
   inTurn(async () => {
     try {
       const before = countOf(mine.open, mine.counts);
-      mine.counts = await call("GET", PATH);
+      mine.counts = await callForList("GET", PATH);
       if (mine.open && (mine.letters === null || countOf(mine.open, mine.counts) !== before)) await lookInto(mine);
       mine.trouble = "";
     } catch (error) {
@@ -82,7 +82,7 @@ const countOf = (name, counts) => counts?.find((queue) => queue.queue === name)?
 
 async function lookInto(mine) {
   const queue = mine.open;
-  const letters = await call("GET", `${PATH}/${encodeURIComponent(queue)}`);
+  const letters = await callForList("GET", `${PATH}/${encodeURIComponent(queue)}`);
   if (mine.open === queue) mine.letters = letters;
 }
 
@@ -154,13 +154,17 @@ function lookAtBody(queue, letter) {
   });
 }
 
-function written({ body, body_format: format, body_is_cut: isCut }) {
-  const text = format === "json" ? JSON.stringify(body, null, 2) : body;
-  return isCut ? `${text}\n${t("cut")}` : text || t("empty");
+/** The body as it came, or a word on how it is written instead. */
+function written({ body, body_format: format, body_is_cut: isCut, preview, size_bytes: size }) {
+  const end = isCut ? `\n${t("cut")}` : "";
+  if (format === "base64") return `${t("in_base64")}\n${body}${end}`;
+  if (format === "text") return body + end || t("empty");
+  const isAllSeen = new TextEncoder().encode(preview).length === size;
+  return isAllSeen ? preview : `${t("in_json")}\n${JSON.stringify(body, null, 2)}`;
 }
 
 async function replayOne(queue, letter) {
-  const isMeant = await asked({ title: t("replay_asked"), text: t("replay_means", { queue }), yes: t("replay") });
+  const isMeant = await confirmed({ title: t("replay_asked"), text: t("replay_means", { queue }), yes: t("replay") });
   if (!isMeant) return undefined;
   await call("POST", `${pathOf(queue, letter)}/replay`);
   known.lookedAt = 0; // look again
@@ -169,7 +173,7 @@ async function replayOne(queue, letter) {
 
 async function replayAll(queue, messages) {
   const title = t("replay_all_asked", { count: messages ?? 0, queue });
-  if (!(await asked({ title, text: t("replay_means", { queue }), yes: t("replay_all") }))) return undefined;
+  if (!(await confirmed({ title, text: t("replay_means", { queue }), yes: t("replay_all") }))) return undefined;
   const { replayed } = await call("POST", `${PATH}/${encodeURIComponent(queue)}/replay`);
   known.lookedAt = 0; // look again
   return t("was_replayed", { count: replayed });

@@ -5,7 +5,7 @@
  */
 
 import { EventSourceParserStream } from "./web/vendor/eventsource-parser/stream.js";
-import { ADMIN, request } from "./api.js";
+import { ADMIN, Problem, request } from "./api.js";
 import { t } from "./texts.js";
 
 const FIRST_MS = 500;
@@ -23,7 +23,7 @@ export class Live {
   /**
    * @param {object} hooks
    * @param {(topic: string, data: any) => void} hooks.heard an event.
-   * @param {(now: {is: string, since: number, why: string}) => void} hooks.became how the stream does.
+   * @param {(now: {is: string, since: number, why: string}) => void} hooks.became how the stream does; see state.js.
    * @param {(problem: import("./api.js").Problem) => void} hooks.refused the token opens it no more.
    */
   constructor({ heard, became, refused }) {
@@ -59,10 +59,12 @@ export class Live {
       try {
         await this.#listen(query, signal, () => {
           tries = 0;
+          this.#become("live");
         });
       } catch (error) {
         if (signal.aborted) return;
         if (error.status === 401 || error.status === 403) return void this.#refused(error);
+        if (isForGood(error)) return void this.#become("refused", error.message);
         why = error.status === undefined ? why : error.message;
       }
       if (signal.aborted) return;
@@ -74,9 +76,13 @@ export class Live {
   async #listen(query, signal, begun) {
     const quiet = new AbortController();
     let timer = setTimeout(() => quiet.abort(), QUIET_MS);
+    let hasBegun = false;
     const isAlive = () => {
       clearTimeout(timer);
       timer = setTimeout(() => quiet.abort(), QUIET_MS);
+      if (signal.aborted || hasBegun) return;
+      hasBegun = true;
+      begun();
     };
     try {
       const response = await request("GET", `${ADMIN}/events`, {
@@ -87,12 +93,12 @@ export class Live {
         .pipeThrough(new TextDecoderStream())
         .pipeThrough(new EventSourceParserStream({ onComment: isAlive }))
         .getReader();
-      this.#become("live");
       for (let { done, value } = await events.read(); !done; { done, value } = await events.read()) {
         isAlive();
-        begun();
         if (!signal.aborted) this.#heard(value.event ?? "message", JSON.parse(value.data));
       }
+    } catch (error) {
+      throw quiet.signal.aborted && !hasBegun ? new Problem(t("stream_silent")) : error;
     } finally {
       clearTimeout(timer);
     }
@@ -102,6 +108,9 @@ export class Live {
     this.#became({ is, why, since: Date.now() });
   }
 }
+
+/** Whether the registry says that it can't be asked for this, at any time. */
+const isForGood = ({ status, isOwn }) => isOwn && status >= 400 && status < 500 && status !== 408 && status !== 429;
 
 /** Resolves after so many milliseconds, or when the signal says that nobody waits any more. */
 function passed(ms, signal) {

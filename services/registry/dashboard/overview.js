@@ -57,12 +57,16 @@ function numbers(status) {
 }
 
 /** What lies there waits for somebody, so it is said where he looks first. */
-function deadLetters({ queues }) {
+function deadLetters({ queues, problem }) {
+  if (problem) return unknownDeadLetters();
   const dead = queues.filter((queue) => queue.kind === "dead").reduce((all, queue) => all + queue.messages, 0);
   if (!dead) return nothing;
   const text = t("dead_letters_lie", { count: dead });
   return html`<p class="notice bad">${text} <a href="#/queues">${t("dead_letters")}</a></p>`;
 }
+
+const unknownDeadLetters = () => html`<p class="notice">
+  ${t("dead_letters_unknown")} <a href="#/queues">${t("queues")}</a></p>`;
 
 function stateTile(name, count) {
   return html`<li class="tile ${name} ${count ? "" : "none"}"><a href=${clientsLink({ state: name })}>

@@ -3,11 +3,12 @@
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
 import { number } from "./web/format.js";
-import { actButton, asked, troubleOf } from "./acting.js";
+import { actButton, confirmed, troubleOf } from "./acting.js";
 import { ADMIN, call, callForPage } from "./api.js";
 import { clientLink } from "./routes.js";
 import { changed, may } from "./state.js";
 import { t } from "./texts.js";
+import { shownId } from "./user_ids.js";
 import { none, waiting, when } from "./widgets.js";
 
 const PATH = `${ADMIN}/quarantine`;
@@ -54,7 +55,7 @@ const counted = () => html`<span class="badge bad">${number(known.items.length)}
 
 function oneItem(item) {
   return html`<li class="letter">
-    <p class="line"><a href=${clientLink(item.user_id)}>${item.user_id}</a> ${when(item.quarantined_at)}</p>
+    <p class="line"><a href=${clientLink(item.user_id)}>${shownId(item.user_id)}</a> ${when(item.quarantined_at)}</p>
     <p>${item.problem}</p>
     <pre tabindex="0" role="region" aria-label=${t("as_it_came")}>${item.raw}</pre>
     ${
@@ -92,7 +93,8 @@ async function retry(item) {
 }
 
 async function retryAll() {
-  if (!(await asked({ title: t("retry_all_asked"), text: t("retry_means"), yes: t("retry_all") }))) return undefined;
+  const isMeant = await confirmed({ title: t("retry_all_asked"), text: t("retry_means"), yes: t("retry_all") });
+  if (!isMeant) return undefined;
   const { asked: count } = await call("POST", `${PATH}/replay`, { body: { all: true } });
   return t("was_retried", { count });
 }

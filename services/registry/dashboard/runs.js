@@ -3,7 +3,7 @@
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { repeat } from "./web/vendor/lit-html/directives/repeat.js";
 import { number } from "./web/format.js";
-import { actButton, asked } from "./acting.js";
+import { actButton, confirmed } from "./acting.js";
 import { PULL_SYNC, call } from "./api.js";
 import { differences } from "./run_clients.js";
 import { earlierRuns, withEarlier } from "./run_history.js";
@@ -103,7 +103,7 @@ function compared(run) {
 }
 
 async function cancel(run) {
-  const isMeant = await asked({ title: t("cancel_run_asked"), text: t("cancel_run_means"), yes: t("cancel_run") });
+  const isMeant = await confirmed({ title: t("cancel_run_asked"), text: t("cancel_run_means"), yes: t("cancel_run") });
   if (!isMeant) return undefined;
   const { cancelled } = await call("POST", `${PULL_SYNC}/runs/${run.run_id}/cancel`);
   return t("run_was_cancelled", { count: cancelled });

@@ -2,14 +2,12 @@
 
 import { html, nothing } from "./web/vendor/lit-html/lit-html.js";
 import { number } from "./web/format.js";
-import { act, actButton, asked } from "./acting.js";
+import { actButton, confirmed } from "./acting.js";
 import { PULL_SYNC, call } from "./api.js";
+import { intervalForm } from "./interval_form.js";
 import { may } from "./state.js";
 import { t } from "./texts.js";
 import { facts, lasting, when } from "./widgets.js";
-
-const SHORTEST_S = 5;
-const LONGEST_S = 86_400;
 
 /** @param {object} status as `scheduler/status` has it. */
 export function schedulerCard(status) {
@@ -40,12 +38,13 @@ function controls(status) {
           : actButton("timer", t("start_timer"), start, { kind: "primary" })
       }
     </div>
-    <form class="line" @submit=${setInterval}>
-      <label for="interval">${t("new_interval")}</label>
-      <input id="interval" name="interval" type="number" inputmode="numeric" required
-        min=${SHORTEST_S} max=${LONGEST_S} value=${status.sync_interval}>
-      <button>${t("set")}</button>
-    </form>`;
+    ${intervalForm({
+      key: "interval",
+      id: "interval",
+      label: t("new_interval"),
+      value: status.sync_interval,
+      set: setTimer,
+    })}`;
 }
 
 async function start() {
@@ -54,19 +53,13 @@ async function start() {
 }
 
 async function stop() {
-  const isMeant = await asked({ title: t("stop_timer_asked"), text: t("stop_timer_means"), yes: t("stop_timer") });
+  const isMeant = await confirmed({ title: t("stop_timer_asked"), text: t("stop_timer_means"), yes: t("stop_timer") });
   if (!isMeant) return undefined;
   await call("POST", `${PULL_SYNC}/scheduler/stop`);
   return t("timer_was_stopped");
 }
 
-function setInterval(event) {
-  event.preventDefault();
-  const form = event.target;
-  act("interval", async () => {
-    const interval = Number(form.elements.interval.value);
-    await call("POST", `${PULL_SYNC}/scheduler/set-interval`, { body: { interval } });
-    form.reset();
-    return t("interval_was_set", { interval: number(interval) });
-  });
+async function setTimer(interval) {
+  await call("POST", `${PULL_SYNC}/scheduler/set-interval`, { body: { interval } });
+  return t("interval_was_set", { interval: number(interval) });
 }

@@ -9,7 +9,10 @@ export const state = {
   access: null,
   /** Why there is nothing to see: `{kind: "asking" | "sign_in" | "away", text}`; null when there is. */
   outside: { kind: "asking", text: "" },
-  /** How the event stream does: `{is: "connecting" | "live" | "away" | "hidden", since, why}`; `since` in ms. */
+  /**
+   * How the event stream does: `{is: "connecting" | "live" | "away" | "refused" | "hidden", since, why}`; `since` in
+   * ms, and `refused` for what can't be asked for at all.
+   */
   live: { is: "connecting", since: Date.now(), why: "" },
   /** The latest event of each topic; null for what was not heard yet. */
   heard: {},
