@@ -17,7 +17,7 @@ from benchmarks.plan import Plan, progress
 from benchmarks.rivals.running import run_rival
 from dev.environments import python_with
 from dev.stack import CHECKOUT
-from shared.client_protocol import SYNC_DATA_PATH
+from shared.contracts.client_protocol import SYNC_DATA_PATH
 
 CLIENTS: Final = 500
 CAPTURES: Final = 100

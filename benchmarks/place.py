@@ -23,9 +23,9 @@ from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import Stack
-from shared.encoding import decoded
-from shared.messages import CaptureBatch
-from shared.topology import CAPTURE_BATCHES
+from shared.contracts.encoding import decoded
+from shared.contracts.messages import CaptureBatch
+from shared.contracts.topology import CAPTURE_BATCHES
 
 _DUE: Final = "UPDATE registry.clients SET pull_id = NULL, next_pull_at = now() - interval '1 second'"
 _LOG_SEGMENTS: Final = 40

@@ -11,7 +11,7 @@ from benchmarks.figures import Figure, at_least, at_most, ratios
 from benchmarks.place import Place, Servers
 from benchmarks.plan import Plan, progress
 from benchmarks.rivals.running import run_rival
-from shared.client_protocol import SYNC_DATA_PATH
+from shared.contracts.client_protocol import SYNC_DATA_PATH
 
 CAPTURES: Final = 3
 _AT_ONCE: Final = (100, 500)

@@ -25,7 +25,7 @@ from benchmarks.plan import Plan, progress
 from dev.database import create_database
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.claims import CLAIMS_PATH
+from shared.contracts.claims import CLAIMS_PATH
 
 PULL_SYNC: Final = "/api/v1/pull-sync"
 CLAIM: Final = 500

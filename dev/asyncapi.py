@@ -18,9 +18,9 @@ import msgspec
 from faststream.rabbit import RabbitBroker, RabbitExchange, RabbitQueue
 
 from dev.message_examples import EXAMPLES
-from shared.encoding import encoded
-from shared.message_schemas import schemas_of
-from shared.messages import (
+from shared.contracts.encoding import encoded
+from shared.contracts.message_schemas import schemas_of
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     CaptureBatch,
     Message,
@@ -28,7 +28,7 @@ from shared.messages import (
     PullSettled,
     ReplayQuarantined,
 )
-from shared.topology import (
+from shared.contracts.topology import (
     ACKNOWLEDGEMENTS,
     CAPTURE_BATCHES,
     DEAD_LETTERS,

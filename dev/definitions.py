@@ -1,8 +1,9 @@
 r"""RabbitMQ's definitions: `deploy/rabbitmq/definitions.json`.
 
 Users and their rights stand there, written by hand; exchanges, queues and bindings are written by `make docs`, from
-`shared.topology`. Where a user's password belongs stands the name of a variable (deploy/rabbitmq/definitions.sh). A
-right is a pattern of Erlang's that ends in `\z`: `$` would let a name with a line break behind it pass.
+`shared.contracts.topology`. Where a user's password belongs stands the name of a variable
+(deploy/rabbitmq/definitions.sh). A right is a pattern of Erlang's that ends in `\z`: `$` would let a
+name with a line break behind it pass.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from shared.topology import BINDINGS, DEAD_LETTERS, EXCHANGE
+from shared.contracts.topology import BINDINGS, DEAD_LETTERS, EXCHANGE
 
 DEFINITIONS: Final = Path(__file__).parents[1] / "deploy" / "rabbitmq" / "definitions.json"
 _VHOST: Final = "/"

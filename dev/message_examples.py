@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from shared.messages import (
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     Acknowledgement,
     CaptureBatch,

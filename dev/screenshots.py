@@ -29,7 +29,7 @@ from dev.servers.install import ensure_chromium, ensure_rabbitmq_server
 from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import CHECKOUT, Stack
-from shared.species import shipped_species
+from shared.contracts.species import shipped_species
 
 IMAGES: Final = CHECKOUT / "docs" / "images"
 PHONE: Final[dict[str, Any]] = {

@@ -1,1 +1,1 @@
-"""The contracts between the services, and the few mechanisms that all of them use. No business rule lives here."""
+"""The contracts between the services, and the mechanisms that all of them use. No business rule lives here."""

@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from shared import tls
-from shared.database import TRANSIENT
+from shared.postgres.database import TRANSIENT
 
 _PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 

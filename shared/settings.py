@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf, Validat
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared import tls
-from shared.outbound_policy import Network
+from shared.outbound.policy import Network
 from shared.secret_files import SecretFilesError, given_in, secrets_dir
 from shared.tokens import is_sendable
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from aiohttp import ClientError, ClientSession, web
 
-from shared.client_protocol import HEALTH_PATH
+from shared.contracts.client_protocol import HEALTH_PATH
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable

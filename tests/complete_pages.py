@@ -16,9 +16,9 @@ from dev.database import Database
 from services.ingest.compare import Comparison
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
-from shared.database import make_pool
-from shared.messages import CompletePage, Difference, Pull, PulledCapture
-from shared.sql import load_queries
+from shared.contracts.messages import CompletePage, Difference, Pull, PulledCapture
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 RECEIVED: Final = START + timedelta(seconds=4)

@@ -18,10 +18,10 @@ from dev.stack import Stack
 from services.ingest import app as ingest
 from services.ingest.species import keep_species
 from services.registry import app as registry
-from shared.database import make_pool
-from shared.migrations import migrate
-from shared.species import shipped_species
-from shared.sql import load_queries
+from shared.contracts.species import shipped_species
+from shared.postgres.database import make_pool
+from shared.postgres.migrations import migrate
+from shared.postgres.sql import load_queries
 from tests.servers import MONITORING_PASSWORD, PASSWORD, Servers, running_servers
 
 TEMPLATE = "pullsync_test_template"

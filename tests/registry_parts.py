@@ -21,9 +21,9 @@ from services.registry.pulls import Pulls
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.statistics import ClientTotals, Statistics
-from shared.database import make_pool
-from shared.messages import Outcome, PullOutcome, PullTarget, Reason
-from shared.sql import load_queries
+from shared.contracts.messages import Outcome, PullOutcome, PullTarget, Reason
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 
 QUERIES: Final = load_queries("services.registry")
 DEADLINE_S: Final = 20.0

@@ -86,7 +86,7 @@ async def _database(url: str, ca_file: Path | None) -> Look:
 
 async def _schema(connection: asyncpg.Connection, schema: str, service: str) -> dict[str, Any] | None:
     """Where the migrations of one service are; None when this user can't see that."""
-    from shared.migrations import History  # noqa: PLC0415 - it brings Alembic, which takes long
+    from shared.postgres.migrations import History  # noqa: PLC0415 - it brings Alembic, which takes long
 
     if not await connection.fetchval(_READABLE, schema):
         return None

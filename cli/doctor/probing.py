@@ -8,10 +8,10 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from cli.doctor.facts import ClientProbe
-from shared.client_protocol import HEALTH_PATH, Health
-from shared.messages import Reason
-from shared.outbound import ClientCallError, ClientHttp
-from shared.outbound_policy import USUAL_PORTS, OutboundPolicy
+from shared.contracts.client_protocol import HEALTH_PATH, Health
+from shared.contracts.messages import Reason
+from shared.outbound.client_http import ClientCallError, ClientHttp
+from shared.outbound.policy import USUAL_PORTS, OutboundPolicy
 from shared.settings import CaFile, Networks, Ports, SettingsError, SourcedSettings, read_settings
 
 _TIMEOUT_S: Final = 10.0

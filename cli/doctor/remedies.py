@@ -1,11 +1,11 @@
-"""What to do about a client that can't be pulled, by the reason of its last failure (`shared.messages.Reason`)."""
+"""What to do about a client that can't be pulled, by its last `shared.contracts.messages.Reason`."""
 
 from __future__ import annotations
 
 from typing import Final
 from urllib.parse import urlsplit
 
-from shared.messages import Reason
+from shared.contracts.messages import Reason
 
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 

@@ -29,12 +29,13 @@ from services.client.retention import Retention
 from services.client.routes import ClientRoutes
 from services.client.states import States
 from services.client.store import CLIENT_VERSION, CaptureStore
-from shared import tls, tracing
-from shared.client_protocol import Registration
-from shared.http_metrics import Cors, CountRequests, RequestMetrics
-from shared.metrics import Metrics
-from shared.same_origin import SameOrigin
-from shared.sql import load_queries
+from shared import tls
+from shared.contracts.client_protocol import Registration
+from shared.observing import tracing
+from shared.observing.http_metrics import Cors, CountRequests, RequestMetrics
+from shared.observing.metrics import Metrics
+from shared.postgres.sql import load_queries
+from shared.serving.same_origin import SameOrigin
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from pydantic import ValidationError
 
 from services.client.errors import RequestError
-from shared.client_protocol import MOST_STATES, AddCapture
+from shared.contracts.client_protocol import MOST_STATES, AddCapture
 
 if TYPE_CHECKING:
     from fastapi import Request

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.client.errors import StoreUnavailableError
 from services.client.store import ForeignCapture
-from shared.client_protocol import Capture, UtcDatetime
+from shared.contracts.client_protocol import Capture, UtcDatetime
 from shared.errors import StartupError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from services.client.errors import RequestError, StoreUnavailableError
-from shared.metrics import DOCUMENTED, METRICS_PATH, READ_WITHIN_S, gauge, gauges
+from shared.observing.metrics import DOCUMENTED, METRICS_PATH, READ_WITHIN_S, gauge, gauges
 from shared.tokens import bearer, is_one_of
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from services.client.pull_access import PullAccess
     from services.client.store import CaptureStore
-    from shared.metrics import Metrics
+    from shared.observing.metrics import Metrics
 
 
 class ClientMetrics:

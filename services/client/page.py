@@ -13,8 +13,8 @@ from typing import Final
 
 from fastapi import FastAPI
 
-from shared import species
-from shared.web_pages import COMMON, INDEX, serve_file, serve_text
+from shared.contracts import species
+from shared.serving.web_pages import COMMON, INDEX, serve_file, serve_text
 
 WEB: Final = Path(__file__).with_name("web")
 WORKER: Final = "service-worker.js"

@@ -16,7 +16,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.client.backend import failure, refusal
 from services.client.errors import Refusal, RegistryAwayError
-from shared.client_protocol import RANKING_PATH, Ranking, RankingEntry
+from shared.contracts.client_protocol import RANKING_PATH, Ranking, RankingEntry
 from shared.tokens import authorization
 from shared.untrusted_text import visible
 

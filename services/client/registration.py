@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from random import Random
 
-    from shared.client_protocol import Registration
+    from shared.contracts.client_protocol import Registration
 
 REGISTER_PATH: Final = "/api/v1/pull-sync/register-client"
 RECORD_PATH: Final = "/api/v1/pull-sync/clients"

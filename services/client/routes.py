@@ -16,7 +16,7 @@ from services.client.errors import Refusal
 from services.client.pull_access import PullAccess
 from services.client.states import States
 from services.client.store import CLIENT_VERSION, CaptureStore, Page
-from shared.client_protocol import (
+from shared.contracts.client_protocol import (
     ACKNOWLEDGE_PATH,
     ADD_CAPTURE_PATH,
     ALL_CAPTURES_PATH,

@@ -8,8 +8,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, HttpUrl, StringConstraints, TypeAdapter
 from pydantic_settings import SettingsConfigDict
 
-from shared.client_protocol import Identifier
-from shared.page_settings import Hosts, OriginsOrAll
+from shared.contracts.client_protocol import Identifier
+from shared.serving.page_settings import Hosts, OriginsOrAll
 from shared.settings import Port, Seconds, ServiceSettings, Tokens
 from shared.tokens import is_sendable
 

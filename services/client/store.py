@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from services.client.errors import IdTakenError
-from shared.client_protocol import iso_millis
+from shared.contracts.client_protocol import iso_millis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import aiosqlite
 
     from services.client.database import Database
-    from shared.client_protocol import AddCapture, Capture
+    from shared.contracts.client_protocol import AddCapture, Capture
 
 CLIENT_VERSION: Final = "1.0.0"
 TWIN_WINDOW: Final = timedelta(seconds=5)

@@ -10,11 +10,11 @@ import structlog
 
 from services.ingest.client_api import ClientApi
 from services.ingest.observer import IngestObserver, Told
-from shared import tracing
-from shared.broker import Publisher, PublishError
-from shared.messages import AcknowledgeCaptures, Acknowledgement
-from shared.outbound import ClientCallError
-from shared.topology import ACKNOWLEDGE_DELAYS_S, delay_routing_key
+from shared.contracts.messages import AcknowledgeCaptures, Acknowledgement
+from shared.contracts.topology import ACKNOWLEDGE_DELAYS_S, delay_routing_key
+from shared.observing import tracing
+from shared.outbound.client_http import ClientCallError
+from shared.rabbitmq.broker import Publisher, PublishError
 
 _AT_ONCE: Final = 500
 """Clients that are told at the same time."""

@@ -19,23 +19,23 @@ from services.ingest.settings import IngestSettings
 from services.ingest.species import keep_species
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.broker import Publisher, make_broker
-from shared.consuming import BrokerConnection
-from shared.database import answers, make_pool
-from shared.database_metrics import watch_database
-from shared.health import Health
-from shared.message_metrics import MessageMetrics
-from shared.messages import AcknowledgeCaptures, PullSettled
-from shared.metrics import Metrics
-from shared.migrations import migrate
-from shared.outbound import ClientHttp, OutboundPolicy
+from shared.contracts.messages import AcknowledgeCaptures, PullSettled
+from shared.contracts.species import shipped_species
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, REPLAYS
+from shared.observing.database_metrics import watch_database
+from shared.observing.message_metrics import MessageMetrics
+from shared.observing.metrics import Metrics
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
 from shared.patience import patiently
-from shared.settlements import Settlements
-from shared.species import shipped_species
-from shared.sql import load_queries
+from shared.postgres.database import answers, make_pool
+from shared.postgres.migrations import migrate
+from shared.postgres.sql import load_queries
+from shared.rabbitmq.broker import Publisher, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
+from shared.rabbitmq.settlements import Settlements
+from shared.serving.health import Health
 from shared.tasks import running
 from shared.tokens import DerivedTokens
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, REPLAYS
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "captures"

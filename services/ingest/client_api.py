@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, ACKNOWLEDGE_PATH
-from shared.messages import Acknowledgement
-from shared.outbound import ClientHttp
+from shared.contracts.client_protocol import ACKNOWLEDGE_BODY_BYTES, ACKNOWLEDGE_PATH
+from shared.contracts.messages import Acknowledgement
+from shared.outbound.client_http import ClientHttp
 from shared.tokens import DerivedTokens
 
 

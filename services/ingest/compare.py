@@ -13,8 +13,8 @@ from asyncpg.pool import PoolConnectionProxy
 
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.writer import RETRY_S, may_pass
-from shared.database import TRANSIENT
-from shared.messages import EXAMPLES, CompletePage, Difference, Pull
+from shared.contracts.messages import EXAMPLES, CompletePage, Difference, Pull
+from shared.postgres.database import TRANSIENT
 
 _AT_ONCE: Final = 2
 """Less than the pool has connections: a comparison of everybody must not keep the writer from its own."""

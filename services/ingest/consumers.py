@@ -15,9 +15,7 @@ from services.ingest.acknowledge import Acknowledger
 from services.ingest.compare import Comparison, page_ids
 from services.ingest.incoming import ReceivedPull
 from services.ingest.writer import Writer
-from shared.broker import Publisher, decoder
-from shared.log_context import bind
-from shared.messages import (
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     Acknowledgement,
     CaptureBatch,
@@ -28,9 +26,11 @@ from shared.messages import (
     PullOutcome,
     Reason,
 )
-from shared.outbound import ClientCallError
-from shared.settlements import Settlements
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
+from shared.observing.log_context import bind
+from shared.outbound.client_http import ClientCallError
+from shared.rabbitmq.broker import Publisher, decoder
+from shared.rabbitmq.settlements import Settlements
 
 _BATCHES_AT_ONCE: Final = 64
 """Batches in hand: those in the groups that are being committed, and those that wait for the next."""

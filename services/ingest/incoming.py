@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
-from shared.messages import PulledCapture, UnreadableItem
+from shared.contracts.messages import PulledCapture, UnreadableItem
 
 COLUMNS: Final = (
     *("user_id", "capture_id", "pokemon_id", "pokemon_name", "action", "removed", "captured_at", "metadata"),

@@ -11,7 +11,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from services.ingest.incoming import ReceivedPull
 from services.ingest.observer import IngestObserver, Told
 from services.ingest.writer import Writer
-from shared.metrics import ManyHistogram, Metrics
+from shared.observing.metrics import ManyHistogram, Metrics
 
 _COMMIT_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 """From a few rows to the time after which a statement is given up."""

@@ -1,6 +1,7 @@
 """Reads the quarantine again, when an operator asks for it: what can be stored now is stored, the rest stays.
 
-The rules for what a capture is are those of the pulls (`shared.capture_reading`), and so are those of the store.
+The rules for what a capture is are those of the pulls (`shared.contracts.capture_reading`), and so are those of the
+store.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from faststream.rabbit import Channel, RabbitBroker
 from services.ingest.errors import StoreUnavailableError
 from services.ingest.store import CaptureStore, Quarantined, Replayed
 from services.ingest.writer import REFUSED, RETRY_S, UNSTORABLE, is_unstorable, may_pass
-from shared.broker import decoder
-from shared.capture_reading import RAW_CHARS, read_item
-from shared.encoding import UnreadableMessageError, decoded
-from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
-from shared.topology import EXCHANGE, REPLAYS
+from shared.contracts.capture_reading import RAW_CHARS, read_item
+from shared.contracts.encoding import UnreadableMessageError, decoded
+from shared.contracts.messages import PulledCapture, ReplayQuarantined, UnreadableItem
+from shared.contracts.topology import EXCHANGE, REPLAYS
+from shared.rabbitmq.broker import decoder
 
 _MESSAGES_AT_ONCE: Final = 1
 """So that an operator's replay of everything takes one connection of the pool, and the pulls' own captures go on."""

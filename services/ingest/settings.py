@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.outbound_policy import USUAL_PORTS
+from shared.outbound.policy import USUAL_PORTS
 from shared.settings import CaFile, DatabaseUrl, Networks, Port, Ports, RabbitMQUrl, Seconds, ServiceSettings, TokenKeys
 
 

@@ -13,7 +13,7 @@ from asyncpg.pool import PoolConnectionProxy
 
 from services.ingest.doubts import Doubts
 from services.ingest.incoming import COLUMNS, ReceivedPull, incoming
-from shared.messages import PulledCapture, UnreadableItem
+from shared.contracts.messages import PulledCapture, UnreadableItem
 
 _TRIES: Final = 3
 """Without looking, after looking, and once more for what was still under way elsewhere when it was looked for."""

@@ -18,10 +18,10 @@ from services.ingest.errors import StoreUnavailableError
 from services.ingest.incoming import ReceivedPull
 from services.ingest.observer import IngestObserver
 from services.ingest.store import CaptureStore, is_stored_already
-from shared import tracing
-from shared.database import TRANSIENT
-from shared.encoding import encoded
-from shared.messages import PulledCapture, UnreadableItem
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.observing import tracing
+from shared.postgres.database import TRANSIENT
 
 GROUP_ROWS: Final = 10_000
 """Rows after which a group is full; a larger pull makes a group of its own."""
@@ -30,7 +30,7 @@ GROUPS_AT_ONCE: Final = 3
 WORTH_ROWS: Final = 4_000
 """Rows for which a group is worth a commit beside another."""
 RETRY_S: Final = 10.0
-"""How long a transaction is tried again here; then its messages are held (`shared.holding`)."""
+"""How long a transaction is tried again here; then its messages are held (`shared.rabbitmq.holding`)."""
 
 UNSTORABLE: Final = (
     ValueError,  # asyncpg can't encode it

@@ -16,9 +16,9 @@ import msgspec
 from pydantic import FailFast, Field, TypeAdapter, ValidationError
 
 from services.puller.plain_reading import parse_plain_answer
-from shared.capture_reading import cut_item, read_item
-from shared.client_protocol import Capture, WireModel
-from shared.messages import PulledCapture, UnreadableItem
+from shared.contracts.capture_reading import cut_item, read_item
+from shared.contracts.client_protocol import Capture, WireModel
+from shared.contracts.messages import PulledCapture, UnreadableItem
 
 _LONGEST_INT: Final = 4_300
 """Digits. Both parsers make an int of no more; a longer number becomes a float, which no field of a capture takes."""

@@ -18,17 +18,17 @@ from services.puller.pull import Puller
 from services.puller.registry_api import RegistryApi
 from services.puller.settings import PullerSettings
 from shared import tls
-from shared.broker import Publisher, make_broker
-from shared.consuming import BrokerConnection
-from shared.health import Health
-from shared.message_metrics import MessageMetrics
-from shared.messages import CaptureBatch, PullSettled
-from shared.metrics import Metrics
-from shared.outbound import ClientHttp, OutboundPolicy
-from shared.settlements import Settlements
+from shared.contracts.messages import CaptureBatch, PullSettled
+from shared.contracts.topology import PULL_REQUESTED
+from shared.observing.message_metrics import MessageMetrics
+from shared.observing.metrics import Metrics
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.rabbitmq.broker import Publisher, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
+from shared.rabbitmq.settlements import Settlements
+from shared.serving.health import Health
 from shared.tasks import running
 from shared.tokens import DerivedTokens, authorization
-from shared.topology import PULL_REQUESTED
 
 _REGISTRY_TIMEOUT_S = 10.0
 _DRAIN_S = 4.0

@@ -12,10 +12,10 @@ from typing import Final
 from services.puller.complete_reading import read_complete_page
 from services.puller.observer import PullObserver
 from services.puller.reading import Page, UnreadableAnswerError, read_page
-from shared.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH, iso_millis
+from shared.contracts.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH, iso_millis
+from shared.contracts.messages import CAPTURES_PER_PULL, CompletePull, PullTarget, Reason
 from shared.daemon_thread import in_daemon_thread
-from shared.messages import CAPTURES_PER_PULL, CompletePull, PullTarget, Reason
-from shared.outbound import ClientCallError, ClientHttp
+from shared.outbound.client_http import ClientCallError, ClientHttp
 from shared.tokens import DerivedTokens
 
 _READ_ASIDE_BYTES: Final = 64 * 1024

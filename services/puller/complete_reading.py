@@ -17,8 +17,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.puller.answer import CompleteAnswer, UnreadableAnswerError, opened, parse_answer, read_opened
 from services.puller.reading import MOST_PENDING, Page, weight
-from shared.client_protocol import Capture, Identifier
-from shared.messages import (
+from shared.contracts.client_protocol import Capture, Identifier
+from shared.contracts.messages import (
     BYTES_PER_PULL,
     CAPTURES_PER_PULL,
     CompletePage,

@@ -10,9 +10,9 @@ from faststream.rabbit import Channel, RabbitBroker
 
 from services.puller.loop import Pulls
 from services.puller.pull import Asked
-from shared.broker import decoder
-from shared.messages import PullRequested
-from shared.topology import EXCHANGE, PULL_REQUESTED
+from shared.contracts.messages import PullRequested
+from shared.contracts.topology import EXCHANGE, PULL_REQUESTED
+from shared.rabbitmq.broker import decoder
 
 _MESSAGES_AT_ONCE: Final = 8
 

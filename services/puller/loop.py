@@ -14,9 +14,9 @@ import structlog
 from services.puller.observer import PullObserver
 from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi, RegistryAwayError
-from shared.broker import PublishError
-from shared.claims import CLAIM_LIMIT
-from shared.messages import PullTarget
+from shared.contracts.claims import CLAIM_LIMIT
+from shared.contracts.messages import PullTarget
+from shared.rabbitmq.broker import PublishError
 
 CLAIM_EVERY_S: Final = 0.25
 """On the average: at random moments, so that several pullers get equal shares."""

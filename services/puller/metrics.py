@@ -8,8 +8,8 @@ from prometheus_client import Counter, Gauge, Histogram
 
 from services.puller.loop import Pulls
 from services.puller.observer import PullObserver
-from shared.messages import Reason
-from shared.metrics import Metrics
+from shared.contracts.messages import Reason
+from shared.observing.metrics import Metrics
 
 _PULL_SECONDS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 15, 30, 60)
 """From a client beside us to the timeout, 15 s unless set otherwise."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from shared.messages import Reason
+from shared.contracts.messages import Reason
 
 
 class PullObserver:

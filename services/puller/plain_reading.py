@@ -1,8 +1,8 @@
 """Reads an answer of `sync-data` in one pass if it is plain, as nearly all are. No I/O.
 
 An answer is plain when nothing in it is escaped, each item is a capture of its client, and no metadata say more than
-`removed`. What is read is what `services.puller.answer` and `shared.capture_reading` would read, in a quarter of the
-time; what is not plain is left to them.
+`removed`. What is read is what `services.puller.answer` and `shared.contracts.capture_reading` would read, in a quarter
+of the time; what is not plain is left to them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from shared.client_protocol import ID_CHARS, Action, in_utc
-from shared.messages import PulledCapture
+from shared.contracts.client_protocol import ID_CHARS, Action, in_utc
+from shared.contracts.messages import PulledCapture
 
 _FINER: Final = re.compile(rb"\.[0-9]{7}")
 """A time with more digits than are kept: here they would be rounded, and elsewhere they are cut."""
@@ -40,7 +40,7 @@ _Identifier = Annotated[str, Meta(min_length=1, max_length=ID_CHARS)]
 
 
 class _Capture(Struct, gc=False):
-    """As `shared.client_protocol.Capture`; characters that are not allowed there cannot be in a plain answer."""
+    """As `shared.contracts.client_protocol.Capture`; what is not allowed there cannot be in a plain answer."""
 
     capture_id: _Identifier
     pokemon_id: Annotated[int, Meta(ge=1, le=2**31 - 1)]

@@ -9,11 +9,11 @@ from typing import Final
 import structlog
 
 from services.puller.observer import PullObserver
-from shared.broker import Publisher
-from shared.coalescer import Coalescer, Limits
-from shared.log_context import bind, new_id
-from shared.messages import CaptureBatch, Pull
-from shared.topology import CAPTURE_BATCHES
+from shared.contracts.messages import CaptureBatch, Pull
+from shared.contracts.topology import CAPTURE_BATCHES
+from shared.observing.log_context import bind, new_id
+from shared.rabbitmq.broker import Publisher
+from shared.rabbitmq.coalescer import Coalescer, Limits
 
 _LIMITS: Final = Limits(weight=1_000, linger_s=0.02, crowd=40, crowd_linger_s=0.1)
 """Captures in one message, or 4 KiB pieces of them where they are large; a pull with more travels alone."""

@@ -14,12 +14,12 @@ from services.puller.client_api import ClientApi
 from services.puller.observer import PullObserver
 from services.puller.publisher import BatchPublisher
 from services.puller.reading import Page
-from shared import tracing
-from shared.broker import PublishError
-from shared.log_context import bind
-from shared.messages import CompletePull, Outcome, Pull, PullOutcome, PullTarget, Reason
-from shared.outbound import ClientCallError
-from shared.settlements import Settlements
+from shared.contracts.messages import CompletePull, Outcome, Pull, PullOutcome, PullTarget, Reason
+from shared.observing import tracing
+from shared.observing.log_context import bind
+from shared.outbound.client_http import ClientCallError
+from shared.rabbitmq.broker import PublishError
+from shared.rabbitmq.settlements import Settlements
 
 log = structlog.get_logger()
 

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 
 from services.puller.answer import PendingAnswer, UnreadableAnswerError, opened, parse_answer, read_opened
 from services.puller.plain_reading import PlainAnswer, parse_plain_answer
-from shared.client_protocol import Capture
-from shared.encoding import encoded
-from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CompletePage, PulledCapture, UnreadableItem
+from shared.contracts.client_protocol import Capture
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CompletePage, PulledCapture, UnreadableItem
 
 __all__ = ["MOST_PENDING", "Page", "UnreadableAnswerError", "read_page", "weight"]
 

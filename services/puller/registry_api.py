@@ -7,10 +7,10 @@ from typing import Final
 import httpx
 import structlog
 
-from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
-from shared.encoding import UnreadableMessageError, decoded
-from shared.logs import Seldom
-from shared.messages import PullTarget
+from shared.contracts.claims import CLAIM_LIMIT, CLAIMS_PATH, Claims
+from shared.contracts.encoding import UnreadableMessageError, decoded
+from shared.contracts.messages import PullTarget
+from shared.observing.logs import Seldom
 
 _KEYS_EVERY_S: Final = 600.0
 _REFUSED: Final = (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN)

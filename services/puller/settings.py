@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from shared.outbound_policy import USUAL_PORTS
+from shared.outbound.policy import USUAL_PORTS
 from shared.settings import (
     CaFile,
     HttpUrl,

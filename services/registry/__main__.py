@@ -4,10 +4,10 @@ from functools import partial
 
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.logs import configure_logging
-from shared.server import run
+from shared.observing.logs import configure_logging
+from shared.observing.tracing import configure_tracing
+from shared.serving.server import run
 from shared.settings import load_settings
-from shared.tracing import configure_tracing
 
 if __name__ == "__main__":
     settings = load_settings(RegistrySettings)

@@ -26,19 +26,19 @@ from services.registry.consumers import SettledPulls
 from services.registry.errors import ForeignHostError, ForeignPageError
 from services.registry.metrics import SettlementMetrics
 from services.registry.pulls import Pulls
-from services.registry.rate_limits import RateLimiter, rates_of
+from services.registry.rate_limiter import RateLimiter, rates_of
 from services.registry.routers import Shared, routers_of
 from services.registry.servers import servers_of
 from services.registry.settings import RegistrySettings
 from services.registry.work import work_of
-from shared import tracing
-from shared.http_metrics import Cors, CountRequests, RequestMetrics
-from shared.migrations import migrate
+from shared.observing import tracing
+from shared.observing.http_metrics import Cors, CountRequests, RequestMetrics
 from shared.patience import patiently
-from shared.same_origin import SameOrigin
+from shared.postgres.migrations import migrate
+from shared.serving.same_origin import SameOrigin
+from shared.serving.web_pages import serve_page
 from shared.tasks import running
 from shared.version import VERSION
-from shared.web_pages import serve_page
 
 MIGRATIONS = Path(__file__).with_name("migrations")
 SCHEMA = "registry"

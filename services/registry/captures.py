@@ -10,7 +10,7 @@ from typing import Any, Final
 import asyncpg
 
 from services.registry.errors import RegistryError
-from shared.database import fetch_one
+from shared.postgres.database import fetch_one
 from shared.untrusted_text import visible
 
 SCHEMA_MISSING: Final = (

@@ -13,7 +13,7 @@ import structlog
 
 from services.registry.pulls import Pulls
 from services.registry.runs import log_finished
-from shared.database import TRANSIENT
+from shared.postgres.database import TRANSIENT
 
 _CHECK_S: Final = 60.0
 _RUNS_KEPT: Final = timedelta(days=7)

@@ -11,7 +11,7 @@ import asyncpg
 from services.registry.domain import ClientRecord, Known, NewClient, Terms
 from services.registry.errors import UnknownClientError
 from services.registry.runs import log_finished
-from shared.client_protocol import ID_CHARS
+from shared.contracts.client_protocol import ID_CHARS
 
 Selection = Literal["active", "failing", "inactive", "paused"]
 """Clients that an operator may look for. All but the active ones have an index, so that few among many are found."""

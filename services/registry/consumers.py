@@ -12,10 +12,10 @@ from faststream.rabbit import Channel, RabbitBroker
 from services.registry.dispatcher import Dispatcher
 from services.registry.leases import Leases
 from services.registry.pulls import Pulls
-from shared import tracing
-from shared.broker import decoder
-from shared.messages import Outcome, PullOutcome, PullSettled
-from shared.topology import EXCHANGE, PULL_SETTLED
+from shared.contracts.messages import Outcome, PullOutcome, PullSettled
+from shared.contracts.topology import EXCHANGE, PULL_SETTLED
+from shared.observing import tracing
+from shared.rabbitmq.broker import decoder
 
 _MESSAGES_AT_ONCE: Final = 8
 

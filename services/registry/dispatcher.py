@@ -9,11 +9,11 @@ from typing import Final
 import structlog
 
 from services.registry.leases import Asked, Leases
-from shared.broker import Publisher, PublishError
-from shared.database import TRANSIENT
-from shared.log_context import bind
-from shared.messages import PULLS_PER_REQUEST, PullRequested, PullTarget
-from shared.topology import PULL_REQUESTED
+from shared.contracts.messages import PULLS_PER_REQUEST, PullRequested, PullTarget
+from shared.contracts.topology import PULL_REQUESTED
+from shared.observing.log_context import bind
+from shared.postgres.database import TRANSIENT
+from shared.rabbitmq.broker import Publisher, PublishError
 
 _TICK_S: Final = 1.0
 _AWAY_PAUSES_S: Final = (1.0, 2.0, 5.0)

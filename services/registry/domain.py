@@ -13,7 +13,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, computed_field
 from yarl import URL
 
-from shared.client_protocol import Registration, UtcDatetime
+from shared.contracts.client_protocol import Registration, UtcDatetime
 
 RunKind = Literal["sync-all", "sync-recent", "sync-all-background", "sync-complete-state"]
 RunState = Literal["running", "finished", "cancelled"]

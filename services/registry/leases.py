@@ -14,10 +14,10 @@ import asyncpg
 from msgspec.structs import replace
 
 from services.registry.runs import log_finished
-from shared import tracing
-from shared.database import fetch_one
-from shared.encoding import encoded
-from shared.messages import CompletePull, Outcome, PullOutcome, PullTarget
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import CompletePull, Outcome, PullOutcome, PullTarget
+from shared.observing import tracing
+from shared.postgres.database import fetch_one
 
 COMPLETE_IN_FLIGHT: Final = 100
 """Most leases at once for complete runs: such an answer is large, and nobody waits for it."""

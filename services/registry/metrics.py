@@ -18,8 +18,8 @@ from services.registry.consumers import SettlementObserver
 from services.registry.runs import Runs
 from services.registry.schedule import Schedule
 from services.registry.statistics import ClientTotals, Statistics
-from shared.messages import Outcome, PullOutcome, Reason
-from shared.metrics import Metrics, gauge, gauges
+from shared.contracts.messages import Outcome, PullOutcome, Reason
+from shared.observing.metrics import Metrics, gauge, gauges
 
 _NOT_ALLOWED: Final = (asyncpg.InvalidAuthorizationSpecificationError, asyncpg.InsufficientPrivilegeError)
 

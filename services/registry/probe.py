@@ -6,9 +6,9 @@ import structlog
 from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
-from shared.client_protocol import HEALTH_PATH, Health, registration_key_digest
-from shared.messages import Reason
-from shared.outbound import ClientCallError, ClientHttp
+from shared.contracts.client_protocol import HEALTH_PATH, Health, registration_key_digest
+from shared.contracts.messages import Reason
+from shared.outbound.client_http import ClientCallError, ClientHttp
 
 log = structlog.get_logger()
 

@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from shared.client_protocol import UtcDatetime
-from shared.messages import PullAcknowledged
+from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.messages import PullAcknowledged
 
 _PORTION: Final = 10_000
 """Most pulls that one statement removes."""

@@ -12,9 +12,9 @@ import asyncpg
 import structlog
 
 from services.registry.errors import RegistryError, UnavailableError
-from shared.broker import Publisher, PublishError
-from shared.messages import QUARANTINED_PER_REPLAY, ReplayQuarantined
-from shared.topology import REPLAYS
+from shared.contracts.messages import QUARANTINED_PER_REPLAY, ReplayQuarantined
+from shared.contracts.topology import REPLAYS
+from shared.rabbitmq.broker import Publisher, PublishError
 
 RAW_SHOWN_CHARS: Final = 200
 """How much of an item a list shows."""

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 from services.registry.api.models import ApiModel
 from services.registry.diagnosis.report import QueueKind, kind_of
 from shared import tls
-from shared.topology import BINDINGS
+from shared.contracts.topology import BINDINGS
 
 _ANSWER_S: Final = 2.5
 """For the whole answer."""

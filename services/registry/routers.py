@@ -47,11 +47,11 @@ from services.registry.settings import RegistrySettings
 from services.registry.statistics import Statistics
 from services.registry.whereabouts.gathering import CaptureFacts
 from services.registry.work import Work
-from shared.broker import Publisher
-from shared.database import answers
-from shared.database_metrics import watch_database
-from shared.health import Health
-from shared.topology import WORK_QUEUES
+from shared.contracts.topology import WORK_QUEUES
+from shared.observing.database_metrics import watch_database
+from shared.postgres.database import answers
+from shared.rabbitmq.broker import Publisher
+from shared.serving.health import Health
 from shared.version import VERSION
 
 _RUNS_SHOWN = 10

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 
 from services.registry.domain import Scheduler
-from shared.database import fetch_one
+from shared.postgres.database import fetch_one
 
 _LONGEST_S: Final = 10.0
 _POLL_S: Final = 0.02

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import asyncpg
 
 from services.registry.settings import RegistrySettings
-from shared.broker import ServiceBroker, make_broker
-from shared.consuming import BrokerConnection
-from shared.database import make_pool
-from shared.message_metrics import MessageMetrics
-from shared.messages import PullRequested, ReplayQuarantined
-from shared.metrics import Metrics
-from shared.outbound import ClientHttp, OutboundPolicy
-from shared.sql import load_queries
-from shared.topology import PULL_SETTLED
+from shared.contracts.messages import PullRequested, ReplayQuarantined
+from shared.contracts.topology import PULL_SETTLED
+from shared.observing.message_metrics import MessageMetrics
+from shared.observing.metrics import Metrics
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
+from shared.rabbitmq.broker import ServiceBroker, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 
 _PROBE_TIMEOUT_S = 10.0
 _HEALTH_BYTES = 64 * 1024

@@ -10,9 +10,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from services.registry.operator_tokens import OperatorTokens
-from services.registry.rate_limits import rates_of
-from shared.outbound_policy import USUAL_PORTS
-from shared.page_settings import Hosts, Origins
+from services.registry.rate_limiter import rates_of
+from shared.outbound.policy import USUAL_PORTS
+from shared.serving.page_settings import Hosts, Origins
 from shared.settings import (
     CaFile,
     DatabaseUrl,

@@ -11,8 +11,8 @@ from typing import Final
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from shared.client_protocol import UtcDatetime
-from shared.database import fetch_one
+from shared.contracts.client_protocol import UtcDatetime
+from shared.postgres.database import fetch_one
 
 RECENT: Final = timedelta(minutes=5)
 

@@ -11,7 +11,7 @@ from services.registry.leases import Leases, LeaseTimes
 from services.registry.schedule import Schedule
 from services.registry.servers import Servers
 from services.registry.settings import RegistrySettings
-from shared.broker import Publisher
+from shared.rabbitmq.broker import Publisher
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

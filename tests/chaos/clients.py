@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 from aiohttp import ClientSession, ClientTimeout
 
 from benchmarks.simulator.http import Request, Response, serve
-from shared.client_protocol import ACKNOWLEDGE_PATH, HEALTH_PATH, SYNC_DATA_PATH
+from shared.contracts.client_protocol import ACKNOWLEDGE_PATH, HEALTH_PATH, SYNC_DATA_PATH
 from tests.chaos.registering import keep_nudging, keep_registered
 from tests.chaos.seeds import seeded
 from tests.chaos.users import Settings, User, Users

@@ -12,7 +12,7 @@ from typing import Final
 
 import httpx
 
-from shared.topology import CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
+from shared.contracts.topology import CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
 from tests.chaos.insisting import insist
 from tests.chaos.plan import Fault, Kind
 from tests.chaos.world import INGESTS, PULLERS, REGISTRIES, SERVICES, Work, World

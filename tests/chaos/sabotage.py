@@ -20,9 +20,9 @@ from services.ingest import consumers
 from services.ingest.consumers import CaptureBatches
 from services.puller import publisher
 from services.puller.publisher import BatchPublisher
-from shared import broker
-from shared.client_protocol import ACKNOWLEDGE_PATH
-from shared.messages import CaptureBatch, Pull
+from shared.contracts.client_protocol import ACKNOWLEDGE_PATH
+from shared.contracts.messages import CaptureBatch, Pull
+from shared.rabbitmq import broker
 
 _A_MOMENT_S: Final = 3.0
 _TELL_S: Final = 3.0

@@ -13,8 +13,8 @@ import asyncpg
 import httpx
 
 from dev.servers.errors import DevError
-from shared.client_protocol import STATS_PATH
-from shared.topology import WORK_QUEUES
+from shared.contracts.client_protocol import STATS_PATH
+from shared.contracts.topology import WORK_QUEUES
 from tests.chaos.checks import Broken
 from tests.chaos.journal import Counts, count
 from tests.chaos.registering import API

@@ -16,7 +16,7 @@ from typing import Final
 import asyncpg
 import pytest
 
-from shared.topology import WORK_QUEUES
+from shared.contracts.topology import WORK_QUEUES
 from tests.chaos.checks import lost
 from tests.chaos.cluster import Cluster
 from tests.chaos.round import compare, say

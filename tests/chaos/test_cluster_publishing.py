@@ -11,10 +11,10 @@ import pytest
 
 from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.rabbitmq import RabbitMQNode
-from shared.broker import Publisher, PublishError, ServiceBroker, make_broker
-from shared.consuming import BrokerConnection
-from shared.messages import CaptureBatch
-from shared.topology import CAPTURE_BATCHES
+from shared.contracts.messages import CaptureBatch
+from shared.contracts.topology import CAPTURE_BATCHES
+from shared.rabbitmq.broker import Publisher, PublishError, ServiceBroker, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.chaos.cluster import Cluster
 from tests.waiting import eventually
 

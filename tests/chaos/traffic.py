@@ -7,7 +7,7 @@ from typing import Final
 
 import httpx
 
-from shared.client_protocol import ADD_CAPTURE_PATH
+from shared.contracts.client_protocol import ADD_CAPTURE_PATH
 from tests.chaos.registering import API
 from tests.chaos.seeds import seeded
 from tests.chaos.world import World

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from services.client import bodies
 from services.client.app import build_app
 from services.client.settings import ClientSettings
-from shared.client_protocol import AllCaptures, Capture, CaptureStates, Health, Stats, SyncData
+from shared.contracts.client_protocol import AllCaptures, Capture, CaptureStates, Health, Stats, SyncData
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

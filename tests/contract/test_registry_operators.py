@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from services.registry.app import build_app
 from services.registry.routes import runs as run_routes
 from services.registry.settings import RegistrySettings
-from shared.messages import PullTarget
+from shared.contracts.messages import PullTarget
 from tests.registry_parts import Database, Registry, failed, outcome, registry_over
 from tests.waiting import eventually
 

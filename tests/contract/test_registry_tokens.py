@@ -25,7 +25,7 @@ from services.registry.access import RETRY_WINDOW
 from services.registry.api.permissions import NEEDS, Need
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.client_protocol import registration_key_digest
+from shared.contracts.client_protocol import registration_key_digest
 from shared.tokens import DerivedTokens, authorization
 from tests.raw_server import OK, served
 from tests.registry_parts import Database

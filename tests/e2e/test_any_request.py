@@ -18,7 +18,7 @@ import pytest
 
 from dev.stack import Stack, inherited_environment
 from services.registry.api.examples import URL
-from shared.topology import CAPTURE_BATCHES, dead_letter_queue
+from shared.contracts.topology import CAPTURE_BATCHES, dead_letter_queue
 from tests.e2e.world import World, start_clients
 from tests.waiting import eventually
 

@@ -17,8 +17,8 @@ import pytest
 from typer.main import get_command
 
 from cli.app import build_app
+from shared.contracts.topology import CAPTURE_BATCHES
 from shared.tokens import authorization
-from shared.topology import CAPTURE_BATCHES
 from tests.operator import Operator, is_stopped, until
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from dev.servers.install import ensure_rabbitmq_server
 from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import Stack
-from shared.topology import CAPTURE_BATCHES
+from shared.contracts.topology import CAPTURE_BATCHES
 from tests.operator import Operator, until
 from tests.servers import MONITORING_PASSWORD, PASSWORD
 

@@ -45,9 +45,9 @@ from services.puller.plain_reading import parse_plain_answer
 from services.puller.reading import Page, read_page
 from services.registry.dead_letters.reading import WholeDeadLetter, described_whole, identity
 from services.registry.domain import NewClient, checked_client_url
-from shared.capture_reading import RAW_CHARS, read_item
-from shared.claims import Claims
-from shared.client_protocol import (
+from shared.contracts.capture_reading import RAW_CHARS, read_item
+from shared.contracts.claims import Claims
+from shared.contracts.client_protocol import (
     HEALTH_PATH,
     AddCapture,
     Capture,
@@ -56,9 +56,9 @@ from shared.client_protocol import (
     iso_millis,
     registration_key_digest,
 )
-from shared.encoding import UnreadableMessageError, decoded, encoded
+from shared.contracts.encoding import UnreadableMessageError, decoded, encoded
+from shared.contracts.messages import CaptureBatch, CompletePull, Message, Part, Pull, PulledCapture, UnreadableItem
 from shared.errors import StartupError
-from shared.messages import CaptureBatch, CompletePull, Message, Part, Pull, PulledCapture, UnreadableItem
 from shared.tokens import bearer, is_one_of, is_sendable
 
 Target = Callable[[bytes], bool]

@@ -22,7 +22,7 @@ from dev.servers.errors import DevError
 from dev.servers.postgres import PostgresServer, find_binaries
 from services.ingest import app as ingest
 from services.registry import app as registry
-from shared.migrations import migrate
+from shared.postgres.migrations import migrate
 from tests.servers import PASSWORD, Servers
 from tests.waiting import eventually
 

@@ -1,6 +1,6 @@
 """The bounds of the HTTP reader one by one, with times that a test can wait for.
 
-The server is uvicorn as `shared.server` configures it, over a small app, on a real socket.
+The server is uvicorn as `shared.serving.server` configures it, over a small app, on a real socket.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from shared import bounded_http
-from shared.bounded_http import HEAD_BYTES, HEADERS
-from shared.bounded_http import bounded_http as protocol
-from shared.connection_places import FOR_THIS_MACHINE
+from shared.serving import bounded_http
+from shared.serving.bounded_http import HEAD_BYTES, HEADERS
+from shared.serving.bounded_http import bounded_http as protocol
+from shared.serving.connection_places import FOR_THIS_MACHINE
 from tests.attacker import DEADLINE_S, MIB, attack, endless, request, trickle
 from tests.waiting import eventually
 

@@ -13,10 +13,10 @@ import pytest
 
 from dev.broker import Broker
 from services.registry.dead_letters.queue import DeadLetterQueue
-from shared.broker import decoder, make_broker
-from shared.consuming import BrokerConnection
-from shared.messages import AcknowledgeCaptures, CaptureBatch
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
+from shared.contracts.messages import AcknowledgeCaptures, CaptureBatch
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE
+from shared.rabbitmq.broker import decoder, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.servers import Servers
 from tests.waiting import eventually
 

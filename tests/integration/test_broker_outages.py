@@ -16,15 +16,15 @@ import structlog
 from aio_pika.abc import AbstractChannel
 from faststream.rabbit import Channel
 
-import shared.broker
-import shared.consuming
-import shared.holding
+import shared.rabbitmq.broker
+import shared.rabbitmq.consuming
+import shared.rabbitmq.holding
 from dev.servers.rabbitmq import RabbitMQNode
-from shared.broker import Publisher, PublishError, ServiceBroker, decoder, make_broker
-from shared.consuming import BrokerConnection
+from shared.contracts.messages import PullSettled
+from shared.contracts.topology import DELIVERY_LIMIT, EXCHANGE, PULL_SETTLED
 from shared.errors import TransientError
-from shared.messages import PullSettled
-from shared.topology import DELIVERY_LIMIT, EXCHANGE, PULL_SETTLED
+from shared.rabbitmq.broker import Publisher, PublishError, ServiceBroker, decoder, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.servers import Servers
 from tests.waiting import eventually
 
@@ -117,11 +117,11 @@ def vars_of(thing: object, name: str) -> Any:
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short."""
-    monkeypatch.setattr(shared.holding, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(shared.holding, "_LONGEST_PAUSE_S", 0.02)
-    monkeypatch.setattr(shared.holding, "REQUEUE_PAUSE_S", 0.0)
-    monkeypatch.setattr(shared.consuming, "_WATCH_S", 0.1)
-    monkeypatch.setattr(shared.consuming, "_DEAF_S", 1.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_LONGEST_PAUSE_S", 0.02)
+    monkeypatch.setattr(shared.rabbitmq.holding, "REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.consuming, "_WATCH_S", 0.1)
+    monkeypatch.setattr(shared.rabbitmq.consuming, "_DEAF_S", 1.0)
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ async def test_what_is_held_for_long_becomes_a_new_message(
     error: Exception, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A copy takes its place more often than the delivery limit: each is delivered for the first time."""
-    monkeypatch.setattr(shared.holding, "HELD_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "HELD_S", 0.0)
     async with running(broker_url) as service, beside(broker_url) as channel:
         copies = 2 * MORE_THAN_THE_LIMIT
         service.fails = lambda: error if service.tries <= copies else None
@@ -215,7 +215,7 @@ async def test_what_is_held_for_long_becomes_a_new_message(
 
 async def test_a_copy_is_as_its_original(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Body, type, ids and headers are kept; it is persistent."""
-    monkeypatch.setattr(shared.holding, "HELD_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "HELD_S", 0.0)
     original = aio_pika.Message(
         b'{"outcomes": []}',
         headers={"x-of": "a stranger", "bytes": bytearray(b"\xff")},
@@ -248,7 +248,7 @@ async def test_a_full_queue_refuses_the_copy_and_the_message_is_held_on(
     broker_url: str, servers: Servers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nothing is lost, and nothing counts, while the queue has no room for copies."""
-    monkeypatch.setattr(shared.holding, "HELD_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "HELD_S", 0.0)
     vhost = urlsplit(broker_url).path.lstrip("/")
     async with running(broker_url) as service, beside(broker_url) as channel, management(servers) as api:
         down = True
@@ -277,10 +277,10 @@ async def test_a_full_queue_refuses_the_copy_and_the_message_is_held_on(
 
 async def test_a_stop_gives_back_what_is_held(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It does not wait for the end of the outage, nor of the pause."""
-    for module in (shared.broker, shared.consuming):
+    for module in (shared.rabbitmq.broker, shared.rabbitmq.consuming):
         monkeypatch.setattr(module, "STOP_DEADLINE_S", 3_600.0)
-    monkeypatch.setattr(shared.holding, "_FIRST_PAUSE_S", 3_600.0)
-    monkeypatch.setattr(shared.holding, "_LONGEST_PAUSE_S", 3_600.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_FIRST_PAUSE_S", 3_600.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_LONGEST_PAUSE_S", 3_600.0)
     async with running(broker_url) as service:
         service.fails = lambda: AwayError("gone")
         for _ in range(3):
@@ -300,7 +300,7 @@ async def test_a_stop_gives_back_what_is_held(broker_url: str, monkeypatch: pyte
 
 async def test_a_stop_gives_back_what_takes_too_long(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A handler that hangs is given up, and its message is in the queue."""
-    monkeypatch.setattr(shared.broker, "STOP_DEADLINE_S", 0.2)
+    monkeypatch.setattr(shared.rabbitmq.broker, "STOP_DEADLINE_S", 0.2)
     begun, ended = asyncio.Event(), asyncio.Event()
     service = Service(broker_url)
 
@@ -489,7 +489,7 @@ async def test_an_alarm_blocks_publishing_and_passes(
     node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch, alarm: tuple[str, str], over: tuple[str, str]
 ) -> None:
     """Without memory or disk nothing is confirmed: publishing times out, the service is not ready; then it goes on."""
-    monkeypatch.setattr(shared.broker, "PUBLISH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(shared.rabbitmq.broker, "PUBLISH_TIMEOUT_S", 1.0)
     async with running(node.url) as service:
         await service.serves()
         try:
@@ -505,7 +505,7 @@ async def test_an_alarm_blocks_publishing_and_passes(
 
 async def test_a_service_stops_in_an_alarm(node: RabbitMQNode, monkeypatch: pytest.MonkeyPatch) -> None:
     """RabbitMQ does not even read that we close the connection; nobody waits for it."""
-    monkeypatch.setattr(shared.broker, "PUBLISH_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(shared.rabbitmq.broker, "PUBLISH_TIMEOUT_S", 1.0)
     try:
         async with running(node.url) as service:
             await asyncio.to_thread(node.rabbitmqctl, "set_vm_memory_high_watermark", "0.0000001")

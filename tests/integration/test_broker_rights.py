@@ -17,19 +17,16 @@ from aiormq.exceptions import AMQPError, ChannelAccessRefused
 from faststream.rabbit import Channel
 from pamqp.common import FieldTable
 
-import shared.consuming
-import shared.holding
+import shared.rabbitmq.consuming
+import shared.rabbitmq.holding
 from dev.asyncapi import FLOWS
 from dev.broker import MONITORING_USER, Broker, create_broker
 from dev.database import Database
 from dev.message_examples import EXAMPLES
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.broker import Publisher, decoder, make_broker
-from shared.consuming import BrokerConnection
-from shared.errors import TransientError
-from shared.messages import Message, PullRequested
-from shared.topology import (
+from shared.contracts.messages import Message, PullRequested
+from shared.contracts.topology import (
     ACKNOWLEDGE_DELAYS_S,
     ACKNOWLEDGEMENTS,
     BINDINGS,
@@ -43,6 +40,9 @@ from shared.topology import (
     WORK_QUEUES,
     delay_routing_key,
 )
+from shared.errors import TransientError
+from shared.rabbitmq.broker import Publisher, decoder, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.servers import MONITORING_PASSWORD, PASSWORD, Servers
 from tests.waiting import eventually
 
@@ -382,7 +382,7 @@ async def test_a_service_publishes_what_it_sends(
 async def test_a_held_message_is_replaced_by_a_copy(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the rights of the puller, who may not publish to a queue by its name. Without copies it would die."""
     for name in ("HELD_S", "HELD_AT_MOST_S", "_FIRST_PAUSE_S", "_LONGEST_PAUSE_S"):
-        monkeypatch.setattr(shared.holding, name, 0.0)
+        monkeypatch.setattr(shared.rabbitmq.holding, name, 0.0)
     enough = 4 * DELIVERY_LIMIT  # each delivery is tried twice
     tries: list[Message] = []
 
@@ -438,8 +438,8 @@ async def test_the_registry_looks_at_dead_letters_and_replays_them(
 @pytest.fixture
 def logs(monkeypatch: pytest.MonkeyPatch) -> Iterator[Logs]:
     """What is logged; pauses are short."""
-    monkeypatch.setattr(shared.consuming, "_WATCH_S", 0.1)
-    monkeypatch.setattr(shared.consuming, "_DEAF_S", 1.0)
+    monkeypatch.setattr(shared.rabbitmq.consuming, "_WATCH_S", 0.1)
+    monkeypatch.setattr(shared.rabbitmq.consuming, "_DEAF_S", 1.0)
     with structlog.testing.capture_logs() as entries:
         yield entries
 

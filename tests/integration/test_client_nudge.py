@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from aiohttp import web
 
-from shared.client_protocol import ADD_CAPTURE_PATH, STATS_PATH
+from shared.contracts.client_protocol import ADD_CAPTURE_PATH, STATS_PATH
 from tests.client_process import BULBASAUR, Process, Registry, free_port, get, post, starting_clients
 from tests.waiting import eventually
 

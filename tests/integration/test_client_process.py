@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from shared.client_protocol import (
+from shared.contracts.client_protocol import (
     ACKNOWLEDGE_PATH,
     ADD_CAPTURE_PATH,
     CAPTURE_STATES_PATH,

@@ -17,9 +17,9 @@ from services.ingest import app as ingest
 from services.registry import app as registry
 from services.registry.captures import Captures
 from services.registry.settings import RegistrySettings
-from shared.database import make_pool
-from shared.migrations import migrate
-from shared.sql import load_queries
+from shared.postgres.database import make_pool
+from shared.postgres.migrations import migrate
+from shared.postgres.sql import load_queries
 from tests.servers import PASSWORD, Servers
 
 PUBLISHED: Final = {

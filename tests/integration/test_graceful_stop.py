@@ -21,7 +21,7 @@ from dev.servers.postgres import PostgresServer
 from dev.servers.rabbitmq import RabbitMQNode
 from dev.stack import Stack
 from services.registry.domain import NewClient
-from shared.topology import CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
+from shared.contracts.topology import CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
 from tests.registry_parts import registry_over
 from tests.servers import MONITORING_PASSWORD, PASSWORD
 from tests.waiting import eventually

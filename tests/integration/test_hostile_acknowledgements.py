@@ -20,12 +20,12 @@ from services.ingest.settings import IngestSettings
 from services.puller.client_api import ClientApi
 from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
-from shared.broker import Publisher, make_broker
-from shared.encoding import decoded
-from shared.messages import Outcome, PullOutcome, PullSettled, PullTarget, Reason
-from shared.outbound import ClientHttp, OutboundPolicy
-from shared.settlements import Settlements
-from shared.topology import PULL_SETTLED
+from shared.contracts.encoding import decoded
+from shared.contracts.messages import Outcome, PullOutcome, PullSettled, PullTarget, Reason
+from shared.contracts.topology import PULL_SETTLED
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.rabbitmq.broker import Publisher, make_broker
+from shared.rabbitmq.settlements import Settlements
 from tests.raw_server import OK, Answer, endless_body, reset_after, trickle, wait_for_ever
 from tests.waiting import eventually
 

@@ -18,10 +18,10 @@ from services.puller.consumers import RequestedPulls
 from services.puller.loop import Pulls
 from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
-from shared.broker import Publisher
-from shared.messages import CaptureBatch, Message, Outcome, PullRequested, PullSettled, PullTarget, Reason
-from shared.outbound import ClientHttp, OutboundPolicy
-from shared.settlements import Settlements
+from shared.contracts.messages import CaptureBatch, Message, Outcome, PullRequested, PullSettled, PullTarget, Reason
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.rabbitmq.broker import Publisher
+from shared.rabbitmq.settlements import Settlements
 from tests.raw_server import (
     OK,
     Answer,

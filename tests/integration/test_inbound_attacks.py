@@ -18,8 +18,8 @@ import httpx
 import pytest
 
 from dev.stack import Stack
-from shared.bounded_http import HEAD_BYTES, HEADERS
-from shared.connection_places import FOR_THIS_MACHINE
+from shared.serving.bounded_http import HEAD_BYTES, HEADERS
+from shared.serving.connection_places import FOR_THIS_MACHINE
 from tests.attacker import MIB, Heard, attack, endless, request, trickle
 from tests.waiting import eventually
 

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.ingest.client_api import ClientApi, parts
-from shared.client_protocol import ID_CHARS
-from shared.messages import Acknowledgement
-from shared.outbound import ClientHttp, OutboundPolicy
+from shared.contracts.client_protocol import ID_CHARS
+from shared.contracts.messages import Acknowledgement
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
 
 EXPRESS_LIMIT_BYTES: Final = 100_000
 

@@ -17,7 +17,7 @@ import pytest
 from aio_pika.abc import AbstractChannel
 from msgspec.structs import replace
 
-import shared.holding
+import shared.rabbitmq.holding
 from dev.database import Database
 from services.ingest.acknowledge import Acknowledger
 from services.ingest.app import build_app
@@ -27,11 +27,8 @@ from services.ingest.consumers import CaptureBatches
 from services.ingest.settings import IngestSettings
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.broker import Publisher, PublishError, ServiceBroker, make_broker
-from shared.consuming import BrokerConnection
-from shared.database import make_pool
-from shared.encoding import decoded, encoded
-from shared.messages import (
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     Acknowledgement,
     CaptureBatch,
@@ -44,8 +41,7 @@ from shared.messages import (
     Reason,
     UnreadableItem,
 )
-from shared.outbound import ClientHttp, OutboundPolicy
-from shared.topology import (
+from shared.contracts.topology import (
     ACKNOWLEDGE_DELAYS_S,
     ACKNOWLEDGEMENTS,
     CAPTURE_BATCHES,
@@ -53,6 +49,10 @@ from shared.topology import (
     PULL_SETTLED,
     delay_routing_key,
 )
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.postgres.database import make_pool
+from shared.rabbitmq.broker import Publisher, PublishError, ServiceBroker, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.waiting import eventually
 
 DEAD: Final = f"{CAPTURE_BATCHES.name}.dead"
@@ -93,7 +93,7 @@ async def client() -> AsyncIterator[Client]:
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """A failed message comes back at once."""
-    monkeypatch.setattr(shared.holding, "REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "REQUEUE_PAUSE_S", 0.0)
 
 
 @asynccontextmanager

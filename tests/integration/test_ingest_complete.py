@@ -13,7 +13,7 @@ from dev.database import Database
 from services.ingest import compare
 from services.ingest.compare import Comparison
 from services.ingest.errors import StoreUnavailableError
-from shared.messages import EXAMPLES, Difference, PulledCapture, UnreadableItem
+from shared.contracts.messages import EXAMPLES, Difference, PulledCapture, UnreadableItem
 from tests.complete_pages import (
     QUERIES,
     Ingest,

@@ -14,9 +14,9 @@ from msgspec.structs import replace
 from dev.database import Database
 from services.ingest.app import build_app
 from services.ingest.settings import IngestSettings
-from shared.encoding import decoded, encoded
-from shared.messages import CaptureBatch, Difference, Pull, PullOutcome, PullSettled, Reason
-from shared.topology import CAPTURE_BATCHES, PULL_SETTLED
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import CaptureBatch, Difference, Pull, PullOutcome, PullSettled, Reason
+from shared.contracts.topology import CAPTURE_BATCHES, PULL_SETTLED
 from tests.complete_pages import capture, page_of, pull_of
 from tests.waiting import eventually
 

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dev.database import Database
-from shared.messages import PulledCapture
+from shared.contracts.messages import PulledCapture
 from tests.complete_pages import (
     FAR,
     QUERIES,

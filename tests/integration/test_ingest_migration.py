@@ -15,10 +15,10 @@ from dev.database import Database, create_database, with_database
 from services.ingest.app import MIGRATIONS, SCHEMA
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
-from shared.database import make_pool
-from shared.messages import PulledCapture, UnreadableItem
-from shared.migrations import migrate
-from shared.sql import load_queries
+from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.postgres.database import make_pool
+from shared.postgres.migrations import migrate
+from shared.postgres.sql import load_queries
 from tests.servers import Servers
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from services.ingest.incoming import ReceivedPull
 from services.ingest.replay import Replays
 from services.ingest.store import CaptureStore
-from shared.database import make_pool
-from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
-from shared.sql import load_queries
+from shared.contracts.messages import PulledCapture, ReplayQuarantined, UnreadableItem
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 
 if TYPE_CHECKING:
     import asyncpg

@@ -18,9 +18,9 @@ from dev.database import Database
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.database import make_pool
-from shared.messages import PulledCapture, UnreadableItem
-from shared.sql import load_queries
+from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from shared.tasks import running
 from tests.waiting import eventually, some_wait
 

@@ -22,14 +22,14 @@ from services.ingest.replay import Replays
 from services.ingest.settings import IngestSettings
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
-from shared.broker import Publisher, make_broker
-from shared.capture_reading import RAW_CHARS
-from shared.database import make_pool
-from shared.encoding import encoded
-from shared.messages import PulledCapture, ReplayQuarantined, UnreadableItem
-from shared.sql import load_queries
+from shared.contracts.capture_reading import RAW_CHARS
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import PulledCapture, ReplayQuarantined, UnreadableItem
+from shared.contracts.topology import REPLAYS
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
+from shared.rabbitmq.broker import Publisher, make_broker
 from shared.tasks import running
-from shared.topology import REPLAYS
 from tests.waiting import eventually
 
 QUERIES: Final = load_queries("services.ingest")

@@ -18,10 +18,10 @@ from services.ingest.incoming import ReceivedPull
 from services.ingest.settings import IngestSettings
 from services.ingest.species import keep_species
 from services.ingest.store import CaptureStore
-from shared.database import make_pool
-from shared.messages import PulledCapture
-from shared.species import shipped_species
-from shared.sql import load_queries
+from shared.contracts.messages import PulledCapture
+from shared.contracts.species import shipped_species
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from tests.waiting import eventually
 
 QUERIES = load_queries("services.ingest")

@@ -15,13 +15,13 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from structlog.contextvars import get_contextvars
 
 from dev.broker import Broker
-from shared.broker import Publisher, decoder, make_broker
-from shared.consuming import BrokerConnection
-from shared.encoding import encoded
-from shared.log_context import bind
-from shared.messages import CaptureBatch, Message, ReplayQuarantined
-from shared.topology import CAPTURE_BATCHES, EXCHANGE, REPLAYS
-from shared.tracing import start_tracing, stop_tracing
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import CaptureBatch, Message, ReplayQuarantined
+from shared.contracts.topology import CAPTURE_BATCHES, EXCHANGE, REPLAYS
+from shared.observing.log_context import bind
+from shared.observing.tracing import start_tracing, stop_tracing
+from shared.rabbitmq.broker import Publisher, decoder, make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.waiting import eventually
 
 RUN = UUID("7d3c9c5e-1a57-4a53-8d0e-2f8a4b9c6d7e")

@@ -20,7 +20,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import services.ingest.writer
-import shared.holding
+import shared.rabbitmq.holding
 from dev.database import Database
 from dev.servers.ports import free_port
 from services.client.app import build_app as build_client
@@ -31,8 +31,8 @@ from services.puller.app import build_app as build_puller
 from services.puller.settings import PullerSettings
 from services.registry.app import build_app as build_registry
 from services.registry.settings import RegistrySettings
-from shared.encoding import encoded
-from shared.messages import (
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     Acknowledgement,
     CaptureBatch,
@@ -46,8 +46,8 @@ from shared.messages import (
     Reason,
     UnreadableItem,
 )
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
 from shared.tokens import authorization
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED
 from tests.chaos.proxy import Link
 from tests.raw_server import OK, served
 from tests.waiting import eventually
@@ -74,9 +74,9 @@ Shape = tuple[str, frozenset[str]]
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short."""
-    monkeypatch.setattr(shared.holding, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(shared.holding, "_LONGEST_PAUSE_S", 0.05)
-    monkeypatch.setattr(shared.holding, "REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(shared.rabbitmq.holding, "REQUEUE_PAUSE_S", 0.0)
     monkeypatch.setattr(services.ingest.writer, "RETRY_S", 0.1)
 
 

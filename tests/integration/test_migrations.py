@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy.exc import DBAPIError
 
-from shared import migrations
 from shared.errors import StartupError
-from shared.migrations import migrate
+from shared.postgres import migrations
+from shared.postgres.migrations import migrate
 
 if TYPE_CHECKING:
     from dev.database import Database

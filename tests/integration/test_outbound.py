@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import pytest
 
-from shared.answer_memory import LARGE_AT_ONCE, SMALL_BYTES
-from shared.messages import Reason
-from shared.outbound import ClientCallError, ClientHttp, Network, OutboundPolicy
+from shared.contracts.messages import Reason
+from shared.outbound.answer_memory import LARGE_AT_ONCE, SMALL_BYTES
+from shared.outbound.client_http import ClientCallError, ClientHttp, Network, OutboundPolicy
 from tests.raw_server import (
     GOOD,
     OK,

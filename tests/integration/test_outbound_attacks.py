@@ -17,8 +17,8 @@ from services.ingest.client_api import ClientApi as IngestApi
 from services.puller.client_api import ClientApi as PullerApi
 from services.registry.errors import RefusedError
 from services.registry.probe import ClientProbe
-from shared.messages import Acknowledgement, PullTarget, Reason
-from shared.outbound import ClientCallError, ClientHttp, Network, OutboundPolicy
+from shared.contracts.messages import Acknowledgement, PullTarget, Reason
+from shared.outbound.client_http import ClientCallError, ClientHttp, Network, OutboundPolicy
 from tests.name_server import Names
 from tests.raw_server import GOOD, OK, served
 

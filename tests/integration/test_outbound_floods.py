@@ -9,8 +9,9 @@ from typing import Any, Final
 import pytest
 from aiohttp.client_proto import ResponseHandler
 
-from shared import bounded_answers
-from shared.bounded_answers import (
+from shared.contracts.messages import Reason
+from shared.outbound import bounded_answers
+from shared.outbound.bounded_answers import (
     CHUNK_BYTES,
     MOST_AROUND,
     MOST_CHUNKS,
@@ -19,8 +20,7 @@ from shared.bounded_answers import (
     BoundedAnswers,
     ChunkBound,
 )
-from shared.messages import Reason
-from shared.outbound import ClientCallError, ClientHttp, OutboundPolicy
+from shared.outbound.client_http import ClientCallError, ClientHttp, OutboundPolicy
 from tests.raw_server import GOOD, OK, Answer, served
 
 BODY_LIMIT_BYTES: Final = 16 * 1024 * 1024

@@ -11,8 +11,8 @@ import trustme
 
 from services.registry.errors import RefusedError
 from services.registry.probe import ClientProbe
-from shared.messages import Reason
-from shared.outbound import ClientCallError, ClientHttp, OutboundPolicy
+from shared.contracts.messages import Reason
+from shared.outbound.client_http import ClientCallError, ClientHttp, OutboundPolicy
 from tests.certificates import context, expired, not_yet_valid, self_signed, tls_server, written
 from tests.name_server import Names
 from tests.raw_server import GOOD, OK, served

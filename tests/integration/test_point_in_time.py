@@ -20,7 +20,7 @@ from dev.servers.account import server_account
 from dev.servers.postgres import PostgresServer, find_binaries
 from services.ingest import app as ingest
 from services.registry import app as registry
-from shared.migrations import migrate
+from shared.postgres.migrations import migrate
 from tests.servers import PASSWORD
 from tests.waiting import eventually
 

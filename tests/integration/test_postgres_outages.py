@@ -16,7 +16,7 @@ import pytest
 import structlog
 
 import services.ingest.writer
-import shared.holding
+import shared.rabbitmq.holding
 from dev.database import INGEST_ROLE, REGISTRY_ROLE, Database, create_database
 from dev.servers.postgres import PostgresServer
 from services.ingest.app import build_app as build_ingest
@@ -25,11 +25,11 @@ from services.ingest.settings import IngestSettings
 from services.ingest.store import CaptureStore
 from services.registry.app import build_app as build_registry
 from services.registry.settings import RegistrySettings
-from shared.database import TRANSIENT, answers, make_pool
-from shared.encoding import encoded
-from shared.messages import CaptureBatch, Outcome, Pull, PulledCapture, PullOutcome, PullSettled
-from shared.sql import load_queries
-from shared.topology import CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_SETTLED
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import CaptureBatch, Outcome, Pull, PulledCapture, PullOutcome, PullSettled
+from shared.contracts.topology import CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_SETTLED
+from shared.postgres.database import TRANSIENT, answers, make_pool
+from shared.postgres.sql import load_queries
 from tests.waiting import eventually
 
 API: Final = "/api/v1/pull-sync"
@@ -40,8 +40,8 @@ NOON: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pauses are short."""
-    monkeypatch.setattr(shared.holding, "_FIRST_PAUSE_S", 0.01)
-    monkeypatch.setattr(shared.holding, "_LONGEST_PAUSE_S", 0.05)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_LONGEST_PAUSE_S", 0.05)
     monkeypatch.setattr(services.ingest.writer, "RETRY_S", 0.1)
 
 
@@ -307,7 +307,7 @@ async def test_ingest_puts_a_message_aside_for_our_own_mistake(
     database: Database, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A statement that takes other arguments is no outage: the message ends in the dead letters."""
-    monkeypatch.setattr(shared.holding, "REQUEUE_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "REQUEUE_PAUSE_S", 0.0)
     app = ingest(database, broker_url)
     monkeypatch.setattr(CaptureStore, "store", _wrongly)
     async with serving(app) as http, channel_of(broker_url) as channel:

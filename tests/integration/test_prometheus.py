@@ -15,7 +15,7 @@ from dev.servers.errors import DevError
 from dev.servers.install import ensure_prometheus, ensure_rabbitmq_server
 from dev.servers.prometheus import PrometheusServer
 from dev.servers.rabbitmq import RabbitMQNode
-from shared.topology import BINDINGS, EXCHANGE, WORK_QUEUES
+from shared.contracts.topology import BINDINGS, EXCHANGE, WORK_QUEUES
 from tests.asking_prometheus import asked, rules, true_in_time, values
 from tests.servers import MONITORING_PASSWORD, PASSWORD
 from tests.unit.exposed_metrics import RABBITMQ

@@ -16,7 +16,7 @@ from services.registry.domain import NewClient
 from services.registry.errors import UnknownClientError
 from services.registry.leases import Leases
 from services.registry.schedule import Schedule
-from shared.database import make_pool
+from shared.postgres.database import make_pool
 from tests.registry_parts import (
     BACKOFF_CAP_S,
     INTERVAL_S,

@@ -20,7 +20,7 @@ from services.registry.app import build_app
 from services.registry.dead_letters.queue import DeadLetterQueue
 from services.registry.dead_letters.reading import BODY_SHOWN_BYTES
 from services.registry.settings import RegistrySettings
-from shared.topology import CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_REQUESTED, PULL_SETTLED, WORK_QUEUES
+from shared.contracts.topology import CAPTURE_BATCHES, DELIVERY_LIMIT, PULL_REQUESTED, PULL_SETTLED, WORK_QUEUES
 from tests.waiting import eventually
 
 API: Final = "/api/v1/admin/dead-letters"

@@ -22,9 +22,9 @@ from services.registry.diagnosis.bounded import within
 from services.registry.diagnosis.broker import BrokerDiagnosis
 from services.registry.diagnosis.database import DatabaseDiagnosis
 from services.registry.settings import RegistrySettings
-from shared.database import make_pool
-from shared.sql import load_queries
-from shared.topology import BINDINGS, PULL_SETTLED, WORK_QUEUES
+from shared.contracts.topology import BINDINGS, PULL_SETTLED, WORK_QUEUES
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from tests.servers import PASSWORD
 from tests.waiting import eventually
 

@@ -11,8 +11,8 @@ import pytest
 from services.registry.dispatcher import Dispatcher
 from services.registry.errors import UnknownClientError
 from services.registry.nudges import NotPulledError, Nudged, NudgedTooOftenError
-from shared.broker import Publisher
-from shared.messages import PullTarget
+from shared.contracts.messages import PullTarget
+from shared.rabbitmq.broker import Publisher
 from tests.registry_parts import SPACING, Database, Registry, at_once, failed, outcome, registry_over
 from tests.waiting import eventually
 

@@ -19,7 +19,7 @@ from services.registry.domain import NewClient
 from services.registry.pulls import PullRecord
 from services.registry.routes.clients import ClientRoutes
 from services.registry.routes.pulls import PullRoutes
-from shared.messages import Outcome, PullAcknowledged, PullOutcome, PullTarget, Reason
+from shared.contracts.messages import Outcome, PullAcknowledged, PullOutcome, PullTarget, Reason
 from tests.registry_parts import QUERIES, Database, Registry, failed, outcome, registry_over
 from tests.waiting import eventually
 

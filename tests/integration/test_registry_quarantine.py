@@ -21,10 +21,10 @@ from services.ingest.app import build_app as build_ingest
 from services.ingest.settings import IngestSettings
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.database import make_pool
-from shared.encoding import decoded
-from shared.messages import ReplayQuarantined
-from shared.topology import REPLAYS
+from shared.contracts.encoding import decoded
+from shared.contracts.messages import ReplayQuarantined
+from shared.contracts.topology import REPLAYS
+from shared.postgres.database import make_pool
 from tests.waiting import eventually
 
 QUARANTINE: Final = "/api/v1/admin/quarantine"

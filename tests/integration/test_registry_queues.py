@@ -19,7 +19,7 @@ from dev.servers.ports import free_port
 from services.registry.app import build_app
 from services.registry.queues import Queues, QueuesReport
 from services.registry.settings import RegistrySettings
-from shared.topology import BINDINGS, CAPTURE_BATCHES, DEAD_LETTERS, EXCHANGE
+from shared.contracts.topology import BINDINGS, CAPTURE_BATCHES, DEAD_LETTERS, EXCHANGE
 from tests.raw_server import OK, endless_body, served, wait_for_ever
 from tests.servers import MONITORING_PASSWORD, PASSWORD, Servers
 from tests.waiting import eventually

@@ -21,9 +21,9 @@ from services.registry.app import build_app
 from services.registry.clients import Clients
 from services.registry.domain import NewClient
 from services.registry.settings import RegistrySettings
-from shared.database import make_pool
-from shared.messages import PulledCapture
-from shared.sql import load_queries
+from shared.contracts.messages import PulledCapture
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from shared.untrusted_text import visible
 
 RANKING: Final = "/api/v1/ranking"

@@ -15,7 +15,7 @@ from services.registry.domain import Run
 from services.registry.errors import UnknownRunError
 from services.registry.leases import COMPLETE_IN_FLIGHT, Asked
 from services.registry.runs import CompleteRunUnderWayError, RunFinishedError
-from shared.messages import CompletePull, PullTarget
+from shared.contracts.messages import CompletePull, PullTarget
 from tests.registry_parts import (
     DEADLINE_S,
     Database,

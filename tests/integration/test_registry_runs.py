@@ -13,7 +13,7 @@ import asyncpg
 import pytest
 
 from services.registry.errors import UnknownRunError
-from shared.messages import PullTarget
+from shared.contracts.messages import PullTarget
 from tests.registry_parts import (
     DEADLINE_S,
     QUERIES,

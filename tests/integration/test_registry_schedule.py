@@ -16,9 +16,9 @@ from services.registry.clients import Clients
 from services.registry.domain import NewClient
 from services.registry.leases import Asked, Leases
 from services.registry.schedule import Schedule
-from shared.database import make_pool
-from shared.messages import Outcome, PullTarget
-from shared.sql import load_queries
+from shared.contracts.messages import Outcome, PullTarget
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from tests.registry_parts import BACKOFF_CAP_S, INTERVAL_S, LEASE, TIMES, Database, failed, outcome
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -18,9 +18,9 @@ from dev.database import REGISTRY_ROLE
 from dev.database import Database as FullDatabase
 from services.registry import app
 from services.registry.errors import RegistryError
-from shared.database import make_pool
-from shared.messages import PullTarget, Reason
-from shared.migrations import migrate
+from shared.contracts.messages import PullTarget, Reason
+from shared.postgres.database import make_pool
+from shared.postgres.migrations import migrate
 from tests.registry_parts import QUERIES, Database, Registry, failed, outcome, registry_over
 
 SEEDS: Final = range(6)

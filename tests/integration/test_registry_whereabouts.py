@@ -22,9 +22,8 @@ from services.registry.app import build_app
 from services.registry.dead_letters.queue import OLDEST
 from services.registry.domain import NewClient
 from services.registry.settings import RegistrySettings
-from shared.database import make_pool
-from shared.encoding import encoded
-from shared.messages import (
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     Acknowledgement,
     CaptureBatch,
@@ -37,9 +36,10 @@ from shared.messages import (
     Reason,
     UnreadableItem,
 )
-from shared.sql import load_queries
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE, PULL_SETTLED, dead_letter_queue
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from shared.tokens import DerivedTokens, authorization
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, EXCHANGE, PULL_SETTLED, dead_letter_queue
 from tests.registry_parts import Registry, failed, outcome, registry_over
 from tests.waiting import eventually
 

@@ -13,7 +13,7 @@ STUBBORN = """
 import asyncio, sys
 from contextlib import asynccontextmanager
 from starlette.applications import Starlette
-from shared import server
+from shared.serving import server
 
 server._END_WITHIN_S = 0.5
 tasks = []

@@ -30,11 +30,11 @@ from services.registry import app as registry
 from services.registry.dead_letters.queue import BrokerAwayError, DeadLetterQueue
 from services.registry.queues import Queues, QueuesReport
 from shared import tls
-from shared.broker import make_broker
-from shared.consuming import BrokerConnection
-from shared.database import make_pool
-from shared.migrations import migrate
-from shared.topology import PULL_SETTLED
+from shared.contracts.topology import PULL_SETTLED
+from shared.postgres.database import make_pool
+from shared.postgres.migrations import migrate
+from shared.rabbitmq.broker import make_broker
+from shared.rabbitmq.consuming import BrokerConnection
 from tests.waiting import eventually
 
 PASSWORD: Final = "a-secret-word"

@@ -17,7 +17,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from dev.broker import Broker
 from dev.database import Database
-from shared.tracing import start_tracing, stop_tracing
+from shared.observing.tracing import start_tracing, stop_tracing
 from tests.pipeline import pipeline
 from tests.waiting import eventually
 

@@ -22,7 +22,7 @@ FORGED: Final = "2026-01-31T12:00:00Z [error    ] all_is_lost"
 LOGGING: Final = """
 import json, logging, sys
 import structlog
-from shared.logs import configure_logging
+from shared.observing.logs import configure_logging
 
 configure_logging("test", "info")
 log = structlog.get_logger()

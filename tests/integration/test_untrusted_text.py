@@ -24,11 +24,11 @@ from services.ingest.store import CaptureStore
 from services.registry.api.openapi import document, operations
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
-from shared.database import make_pool
-from shared.encoding import encoded
-from shared.messages import Outcome, PulledCapture, PullOutcome, PullSettled, Reason, UnreadableItem
-from shared.sql import load_queries
-from shared.topology import CAPTURE_BATCHES
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import Outcome, PulledCapture, PullOutcome, PullSettled, Reason, UnreadableItem
+from shared.contracts.topology import CAPTURE_BATCHES
+from shared.postgres.database import make_pool
+from shared.postgres.sql import load_queries
 from tests.raw_server import OK, served
 from tests.waiting import eventually
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from shared.web_pages import COMMON, serve_page
+from shared.serving.web_pages import COMMON, serve_page
 
 VENDOR = COMMON / "vendor"
 

@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from fastapi.responses import HTMLResponse
 from playwright.async_api import Browser
 
-from shared.web_pages import HEADERS
+from shared.serving.web_pages import HEADERS
 from tests.pages.visiting import Loading, serious_faults, visiting
 from tests.serving import served
 

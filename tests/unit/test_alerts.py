@@ -9,7 +9,7 @@ from typing import Any, Final
 import pytest
 import yaml
 
-from shared.topology import BINDINGS, WORK_QUEUES
+from shared.contracts.topology import BINDINGS, WORK_QUEUES
 from tests.promtool import promtool
 from tests.unit.exposed_metrics import asked_for, known
 

@@ -9,9 +9,9 @@ import pytest
 import structlog
 from faststream.exceptions import AckMessage, RejectMessage
 
-import shared.holding
+import shared.rabbitmq.holding
 from shared.errors import TransientError
-from shared.holding import Holding, pause_s
+from shared.rabbitmq.holding import Holding, pause_s
 
 HALF_AN_HOUR_S = 1_800.0
 
@@ -39,8 +39,8 @@ def failing(times: int) -> Callable[[], Awaitable[str]]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pauses."""
-    monkeypatch.setattr(shared.holding, "_FIRST_PAUSE_S", 0.0)
-    monkeypatch.setattr(shared.holding, "_LONGEST_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_FIRST_PAUSE_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "_LONGEST_PAUSE_S", 0.0)
 
 
 def test_pauses_grow_with_the_outage_and_are_bounded() -> None:
@@ -51,7 +51,7 @@ def test_pauses_grow_with_the_outage_and_are_bounded() -> None:
         for found, low, high in zip(pauses, (0.5, 2.5, 15.0), (1.0, 5.0, 30.0), strict=True)
     ] == [(True, True)] * 3
     assert all(len(set(found)) > 1 for found in pauses)
-    assert shared.holding.HELD_S < shared.holding.HELD_AT_MOST_S < HALF_AN_HOUR_S / 1.2
+    assert shared.rabbitmq.holding.HELD_S < shared.rabbitmq.holding.HELD_AT_MOST_S < HALF_AN_HOUR_S / 1.2
 
 
 @pytest.mark.usefixtures("impatient")
@@ -71,7 +71,7 @@ async def test_an_outage_is_told_once_however_many_messages_meet_it() -> None:
 @pytest.mark.usefixtures("impatient")
 async def test_after_its_time_a_copy_takes_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     """The original is acknowledged once the copy is confirmed; without a copy it is held on, and then rejected."""
-    monkeypatch.setattr(shared.holding, "HELD_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "HELD_S", 0.0)
     copies: list[bool] = []
 
     async def copy() -> None:
@@ -81,7 +81,7 @@ async def test_after_its_time_a_copy_takes_its_place(monkeypatch: pytest.MonkeyP
         await Holding().handle("a", failing(9), copy)
     assert copies == [True]
     assert await Holding().handle("a", failing(9), no_copy) == "done"
-    monkeypatch.setattr(shared.holding, "HELD_AT_MOST_S", 0.0)
+    monkeypatch.setattr(shared.rabbitmq.holding, "HELD_AT_MOST_S", 0.0)
     with pytest.raises(RejectMessage):
         await Holding().handle("a", failing(9), no_copy)
 

@@ -18,8 +18,8 @@ from cli.doctor.rules import RULES, judge
 from cli.doctor.showing import as_data, summary
 from cli.words import moment
 from services.registry.api import examples
-from shared.messages import Reason
-from shared.topology import WORK_QUEUES
+from shared.contracts.messages import Reason
+from shared.contracts.topology import WORK_QUEUES
 from shared.version import VERSION
 
 MIB: Final = 1024 * 1024

@@ -13,9 +13,9 @@ import pytest
 from services.client.database import Database
 from services.client.legacy_import import import_once
 from services.client.store import CaptureStore
-from shared.client_protocol import AddCapture
+from shared.contracts.client_protocol import AddCapture
 from shared.errors import StartupError
-from shared.sql import load_queries
+from shared.postgres.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,9 +13,9 @@ import pytest
 from services.client.database import SCHEMA_VERSION, Database
 from services.client.states import States
 from services.client.store import CaptureStore
-from shared.client_protocol import AddCapture
+from shared.contracts.client_protocol import AddCapture
 from shared.errors import StartupError
-from shared.sql import load_queries
+from shared.postgres.sql import load_queries
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ from services.client.ranking import FRESH_S, RegistryRanking, ranking_url
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from shared.client_protocol import Ranking
+    from shared.contracts.client_protocol import Ranking
 
 NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 ENTRIES: list[dict[str, Any]] = [

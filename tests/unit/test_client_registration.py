@@ -16,8 +16,8 @@ from services.client.database import Database
 from services.client.pull_access import PullAccess, Tokens
 from services.client.registration import Registrar
 from services.client.store import CaptureStore
-from shared.client_protocol import Registration
-from shared.sql import load_queries
+from shared.contracts.client_protocol import Registration
+from shared.postgres.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, MutableMapping

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from services.client.database import Database
 from services.client.states import States
 from services.client.store import CaptureStore
-from shared.client_protocol import AddCapture, CaptureState
-from shared.sql import load_queries
+from shared.contracts.client_protocol import AddCapture, CaptureState
+from shared.postgres.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -21,9 +21,9 @@ from services.client.database import SCHEMA_VERSION, Database
 from services.client.errors import IdTakenError, StoreUnavailableError
 from services.client.retention import Retention
 from services.client.store import Added, CaptureStore, ForeignCapture
-from shared.client_protocol import AddCapture, Capture
+from shared.contracts.client_protocol import AddCapture, Capture
 from shared.errors import StartupError
-from shared.sql import load_queries
+from shared.postgres.sql import load_queries
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -13,7 +13,7 @@ import pytest
 
 from dev.asyncapi import FLOWS
 from dev.definitions import DEFINITIONS, importable, users
-from shared.topology import ACKNOWLEDGE_DELAYS_S, ACKNOWLEDGEMENTS, BINDINGS, WORK_QUEUES, delay_routing_key
+from shared.contracts.topology import ACKNOWLEDGE_DELAYS_S, ACKNOWLEDGEMENTS, BINDINGS, WORK_QUEUES, delay_routing_key
 
 FILE: Final = json.loads(DEFINITIONS.read_text(encoding="utf-8"))
 SERVICES: Final = ("registry", "puller", "ingest")

@@ -26,8 +26,8 @@ from services.registry.errors import (
     UnavailableError,
     UnknownPathError,
 )
-from shared.encoding import decoded
-from shared.topology import WORK_QUEUES
+from shared.contracts.encoding import decoded
+from shared.contracts.topology import WORK_QUEUES
 
 ROOT: Final = docs.ROOT
 OPENAPI: Final = docs.registry_document()

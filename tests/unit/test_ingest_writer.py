@@ -13,7 +13,7 @@ import pytest
 from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
 from services.ingest.writer import GROUP_ROWS, GROUPS_AT_ONCE, WORTH_ROWS, Writer
-from shared.messages import PulledCapture
+from shared.contracts.messages import PulledCapture
 from shared.tasks import running
 
 NOW: Final = datetime(2026, 1, 31, 12, tzinfo=UTC)

@@ -18,10 +18,10 @@ from dev.first_secrets import SecretFolder
 from services.registry.access import require_guard
 from services.registry.api.openapi import operations
 from services.registry.settings import RegistrySettings
-from shared.health import Health
-from shared.outbound_policy import OutboundPolicy
+from shared.contracts.topology import CAPTURE_BATCHES
+from shared.outbound.policy import OutboundPolicy
+from shared.serving.health import Health
 from shared.settings import ServiceSettings
-from shared.topology import CAPTURE_BATCHES
 from shared.version import VERSION
 from tests.kustomize import Manifest, built, containers, kustomization, loaded
 from tests.unit.exposed_metrics import OURS

@@ -19,10 +19,10 @@ from services.puller.loop import Pulls, Timer
 from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from services.puller.registry_api import RegistryApi
-from shared.broker import Publisher
-from shared.messages import Message, PullRequested, PullSettled, PullTarget
-from shared.outbound import ClientHttp, OutboundPolicy
-from shared.settlements import Settlements
+from shared.contracts.messages import Message, PullRequested, PullSettled, PullTarget
+from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.rabbitmq.broker import Publisher
+from shared.rabbitmq.settlements import Settlements
 from tests.raw_server import OK, served
 from tests.waiting import eventually
 

@@ -28,10 +28,9 @@ from services.puller.loop import Pulls
 from services.puller.publisher import BatchPublisher
 from services.puller.pull import Puller
 from services.puller.reading import Page, UnreadableAnswerError
-from shared.broker import Publisher
-from shared.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH
-from shared.encoding import decoded, encoded
-from shared.messages import (
+from shared.contracts.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import (
     BYTES_PER_PULL,
     CAPTURES_PER_PULL,
     CaptureBatch,
@@ -45,8 +44,9 @@ from shared.messages import (
     PullTarget,
     Reason,
 )
-from shared.outbound import ClientHttp
-from shared.settlements import Settlements
+from shared.outbound.client_http import ClientHttp
+from shared.rabbitmq.broker import Publisher
+from shared.rabbitmq.settlements import Settlements
 
 OWNER: Final = "user_1"
 ASKED: Final = CompletePull(asked_at=datetime(2026, 1, 31, tzinfo=UTC), delete_unknown=True)

@@ -14,8 +14,8 @@ from services.puller.answer import ITEM_BYTES, UnreadableAnswerError
 from services.puller.complete_reading import read_complete_page
 from services.puller.plain_reading import parse_plain_answer
 from services.puller.reading import read_page
-from shared.capture_reading import RAW_CHARS
-from shared.messages import CAPTURES_PER_PULL
+from shared.contracts.capture_reading import RAW_CHARS
+from shared.contracts.messages import CAPTURES_PER_PULL
 from tests.unit.test_puller_complete import ASKED
 from tests.unit.test_puller_reading import GOOD, ITEMS, OWNER, UNREADABLE, bad, nested, through_the_queue
 from tests.unit.test_puller_reading import answer as answered

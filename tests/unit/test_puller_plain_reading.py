@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.puller import reading
 from services.puller.plain_reading import parse_plain_answer
 from services.puller.reading import UnreadableAnswerError, read_page
-from shared.client_protocol import ID_CHARS
+from shared.contracts.client_protocol import ID_CHARS
 
 OWNER: Final = "user_1"
 PLAIN: Final[dict[str, bytes]] = {

@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 from services.puller import reading
 from services.puller.reading import Page, UnreadableAnswerError, read_page
-from shared import capture_reading
-from shared.encoding import decoded, encoded
-from shared.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CaptureBatch, Pull
+from shared.contracts import capture_reading
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import BYTES_PER_PULL, CAPTURES_PER_PULL, CaptureBatch, Pull
 
 OWNER: Final = "user_1"
 GOOD: Final[dict[str, Any]] = {

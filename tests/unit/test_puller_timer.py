@@ -14,7 +14,7 @@ from services.puller import loop
 from services.puller.loop import Pulls, Timer
 from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi
-from shared.messages import PullTarget
+from shared.contracts.messages import PullTarget
 from tests.waiting import eventually
 
 

@@ -23,9 +23,16 @@ from services.registry.whereabouts.facts import (
 from services.registry.whereabouts.letters import names_capture
 from services.registry.whereabouts.sentences import summary
 from services.registry.whereabouts.verdict import CaptureState, acknowledgement, queue_to_search, state_of
-from shared.encoding import encoded
-from shared.messages import AcknowledgeCaptures, Acknowledgement, CaptureBatch, Pull, PulledCapture, UnreadableItem
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
+from shared.contracts.encoding import encoded
+from shared.contracts.messages import (
+    AcknowledgeCaptures,
+    Acknowledgement,
+    CaptureBatch,
+    Pull,
+    PulledCapture,
+    UnreadableItem,
+)
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
 
 NOW: Final = datetime(2026, 11, 26, 3, 0, tzinfo=UTC)
 STORED_AT: Final = NOW - timedelta(minutes=10)

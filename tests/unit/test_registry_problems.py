@@ -28,7 +28,7 @@ from services.registry.errors import (
     UnavailableError,
     UnknownClientError,
 )
-from shared.database import TRANSIENT
+from shared.postgres.database import TRANSIENT
 
 MIB = 1024 * 1024
 

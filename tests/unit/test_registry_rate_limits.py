@@ -14,7 +14,7 @@ from services.registry.api.openapi import operations
 from services.registry.api.problems import answer, quota_headers
 from services.registry.api.rate_limits import REGISTRATION_PATH, SYNC_PATHS, Limits, RateLimits, counter_of
 from services.registry.errors import Quota, TooManyRequestsError
-from services.registry.rate_limits import RateLimiter, rates_of
+from services.registry.rate_limiter import RateLimiter, rates_of
 from services.registry.settings import RegistrySettings
 
 FLEET = 10_000

@@ -7,7 +7,7 @@ from typing import Final
 
 import pytest
 
-from shared.answer_memory import LARGE_AT_ONCE, SMALL_BYTES, AnswerMemory, CallTime
+from shared.outbound.answer_memory import LARGE_AT_ONCE, SMALL_BYTES, AnswerMemory, CallTime
 
 TIMEOUT_S: Final = 100.0
 FIFTH_S: Final = 20.0

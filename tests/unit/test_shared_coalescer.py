@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.coalescer import Coalescer, Limits
+from shared.rabbitmq.coalescer import Coalescer, Limits
 
 
 class Posted:

@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from shared.connection_places import NoPlaceError, Places
+from shared.serving.connection_places import NoPlaceError, Places
 
 PROXIES: Final = ("192.0.2.0/24", "2001:db8:1::/48")
 

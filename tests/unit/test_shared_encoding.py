@@ -17,10 +17,10 @@ from msgspec import inspect
 from msgspec.structs import replace
 
 from dev.message_examples import EXAMPLES
-from shared.claims import Claims
-from shared.encoding import UnreadableMessageError, decoded, encoded
-from shared.message_schemas import attribute_docstrings, schemas_of
-from shared.messages import (
+from shared.contracts.claims import Claims
+from shared.contracts.encoding import UnreadableMessageError, decoded, encoded
+from shared.contracts.message_schemas import attribute_docstrings, schemas_of
+from shared.contracts.messages import (
     CaptureBatch,
     Message,
     Outcome,

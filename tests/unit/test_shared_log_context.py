@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 from structlog.contextvars import get_contextvars
 
-from shared.coalescer import Coalescer, Limits
-from shared.log_context import bind, carried, cause, id_for, is_sane
-from shared.messages import CaptureBatch, PullSettled
+from shared.contracts.messages import CaptureBatch, PullSettled
+from shared.observing.log_context import bind, carried, cause, id_for, is_sane
+from shared.rabbitmq.coalescer import Coalescer, Limits
 
 RUN = UUID("7d3c9c5e-1a57-4a53-8d0e-2f8a4b9c6d7e")
 

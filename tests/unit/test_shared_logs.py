@@ -18,7 +18,7 @@ PROGRAM = """
 import sys
 from uuid import UUID
 import structlog
-from shared.logs import configure_logging
+from shared.observing.logs import configure_logging
 configure_logging("puller", "info", sys.argv[1])
 structlog.get_logger().info("pulled", pull_id=UUID(int=7))
 """

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final
 from uuid import UUID
 
-from shared.encoding import decoded, encoded
-from shared.messages import Message, Outcome, PullAcknowledged, PullOutcome, PullSettled
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import Message, Outcome, PullAcknowledged, PullOutcome, PullSettled
 
 PULL: Final = UUID(int=7)
 SETTLED: Final = PullOutcome(pull_id=PULL, user_id="ash", outcome=Outcome.STORED, stored=1)

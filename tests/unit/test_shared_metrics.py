@@ -26,8 +26,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Route
 
-import shared.http_metrics
-import shared.metrics
+import shared.observing.http_metrics
+import shared.observing.metrics
 from dev import asyncapi
 from services.client.app import build_app as build_client
 from services.client.settings import ClientSettings
@@ -39,10 +39,10 @@ from services.puller.app import build_app as build_puller
 from services.puller.settings import PullerSettings
 from services.registry.app import build_app as build_registry
 from services.registry.settings import RegistrySettings
-from shared.http_metrics import Cors, CountRequests, RequestMetrics
-from shared.message_metrics import MESSAGE_OF
-from shared.messages import PulledCapture, UnreadableItem
-from shared.metrics import ManyHistogram, Metrics
+from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.observing.http_metrics import Cors, CountRequests, RequestMetrics
+from shared.observing.message_metrics import MESSAGE_OF
+from shared.observing.metrics import ManyHistogram, Metrics
 from shared.version import VERSION
 
 ROOT: Final = Path(__file__).parents[2]
@@ -199,7 +199,7 @@ def test_each_queue_has_the_message_that_is_documented() -> None:
 
 async def test_a_check_that_takes_too_long_does_not_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     """The scrape is answered."""
-    monkeypatch.setattr(shared.metrics, "READ_WITHIN_S", 0.01)
+    monkeypatch.setattr(shared.observing.metrics, "READ_WITHIN_S", 0.01)
     metrics = Metrics(service="test")
 
     async def hang() -> bool:
@@ -223,7 +223,7 @@ async def test_scrapes_at_once_ask_once() -> None:
         nonlocal asked
         asked += 1
         await go.wait()
-        return [shared.metrics.gauge("pullsync_asked", "How often.", asked)]
+        return [shared.observing.metrics.gauge("pullsync_asked", "How often.", asked)]
 
     metrics.add_source(ask)
     app = Starlette(routes=[metrics.route()])
@@ -413,7 +413,7 @@ async def test_who_is_refused_before_the_route_is_found_is_counted_by_his_path()
 
 async def test_an_event_stream_is_timed_to_its_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else one that goes on for hours would hide all others, which are timed to their ends."""
-    monkeypatch.setattr(shared.http_metrics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    monkeypatch.setattr(shared.observing.http_metrics, "time", SimpleNamespace(monotonic=lambda: clock[0]))
     clock[0] = 0.0
     found = await counted(("GET", "/stream"), ("GET", "/download"))
     assert by_series(found, "pullsync_http_request_seconds_sum") == {

@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 from yarl import URL
 
-from shared.messages import Reason
-from shared.outbound import Network, OutboundPolicy
-from shared.outbound_errors import connection_error
-from shared.outbound_policy import USUAL_PORTS, ForbiddenUrlError
+from shared.contracts.messages import Reason
+from shared.outbound.client_http import Network, OutboundPolicy
+from shared.outbound.errors import connection_error
+from shared.outbound.policy import USUAL_PORTS, ForbiddenUrlError
 
 EVERYTHING: Final = OutboundPolicy(frozenset({"public", "private", "loopback"}))
 

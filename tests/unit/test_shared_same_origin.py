@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from shared.same_origin import SameOrigin
+from shared.serving.same_origin import SameOrigin
 
 HOST: Final = "localhost:3001"
 UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE")

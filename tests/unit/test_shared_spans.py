@@ -16,9 +16,9 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from shared import tracing
-from shared.encoding import decoded, encoded
-from shared.messages import Part, PullOutcome, PullRequested, PullTarget
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import Part, PullOutcome, PullRequested, PullTarget
+from shared.observing import tracing
 
 ROOT = Path(__file__).parents[2]
 
@@ -80,10 +80,11 @@ def test_off_does_not_even_import(service: str) -> None:
         "import sys\n"
         f"from services.{service}.app import build_app\n"
         f"from services.{service}.settings import {service.title()}Settings\n"
-        "from shared.tracing import configure_tracing\n"
+        "from shared.observing.tracing import configure_tracing\n"
         f"configure_tracing({service!r}, {service.title()}Settings().opentelemetry)\n"
         "print({name for name in sys.modules if name.startswith('opentelemetry.')} & {\n"
-        "    'opentelemetry.sdk.trace', 'opentelemetry.instrumentation', 'opentelemetry.exporter', 'shared.spans'\n"
+        "    'opentelemetry.sdk.trace', 'opentelemetry.instrumentation', 'opentelemetry.exporter',\n"
+        "    'shared.observing.spans'\n"
         "} or 'nothing')"
     )
     done = subprocess.run(  # noqa: S603 - ours

@@ -11,8 +11,8 @@ import structlog
 import shared.patience
 from dev.certificates import Authority
 from shared import tls
-from shared.broker import Outages
 from shared.patience import patiently
+from shared.rabbitmq.broker import Outages
 
 
 def refused(code: int) -> ssl.SSLCertVerificationError:

@@ -46,9 +46,9 @@ RUNNING: Final = {
 """What runs SQL, or makes a statement of it, with the place of the text among the arguments."""
 
 CONSTANT_BUT: Final = {
-    ("shared/migrations.py", "_upgrade", "text(f'CREATE SCHEMA \"{schema}\"')"),
+    ("shared/postgres/migrations.py", "_upgrade", "text(f'CREATE SCHEMA \"{schema}\"')"),
     (
-        "shared/migrations.py",
+        "shared/postgres/migrations.py",
         "_upgrade",
         "text(f'COMMENT ON TABLE \"{schema}\".alembic_version IS $$bearable by {int(oldest):04}$$')",
     ),

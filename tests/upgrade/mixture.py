@@ -15,7 +15,7 @@ import httpx
 from dev.broker import Broker
 from dev.database import Database
 from dev.stack import Stack
-from shared.topology import CAPTURE_BATCHES
+from shared.contracts.topology import CAPTURE_BATCHES
 from tests.e2e.world import API, World
 from tests.waiting import eventually
 

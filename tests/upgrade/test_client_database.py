@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from shared.client_protocol import (
+from shared.contracts.client_protocol import (
     ACKNOWLEDGE_PATH,
     ADD_CAPTURE_PATH,
     ALL_CAPTURES_PATH,

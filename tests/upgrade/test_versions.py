@@ -19,7 +19,7 @@ from dev.stack import Stack
 from services.ingest import app as ingest
 from services.registry import app as registry
 from shared.errors import StartupError
-from shared.migrations import migrate
+from shared.postgres.migrations import migrate
 from tests.e2e.world import World, start_clients
 
 REPLICAS: Final = ("registry", "registry-2", "registry-3", "ingest-1", "ingest-2", "ingest-3")

@@ -33,8 +33,8 @@ from services.registry.errors import (
     TooManyRequestsError,
 )
 from services.registry.routes.captures import UnknownCaptureError, UnknownCaptureProblem
-from shared.claims import Claims
-from shared.message_schemas import SCHEMAS, schemas_of
+from shared.contracts.claims import Claims
+from shared.contracts.message_schemas import SCHEMAS, schemas_of
 
 _DESCRIPTION: Final = """PullSync collects captures from devices by pulling. This is its only front door.
 

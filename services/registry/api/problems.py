@@ -45,8 +45,8 @@ from services.registry.errors import (
     UnavailableError,
     UnknownPathError,
 )
-from shared.database import TRANSIENT
-from shared.logs import Seldom
+from shared.observing.logs import Seldom
+from shared.postgres.database import TRANSIENT
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:pullsync:problem:"

@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from services.registry.api.problems import answer, quota_headers
 from services.registry.errors import Quota, TooManyRequestsError
-from services.registry.rate_limits import RateLimiter
+from services.registry.rate_limiter import RateLimiter
 
 _PREFIX: Final = "/api/v1/pull-sync"
 REGISTRATION_PATH: Final = f"{_PREFIX}/register-client"

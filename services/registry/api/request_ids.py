@@ -8,7 +8,7 @@ from typing import Final
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.log_context import bind, is_sane, new_id
+from shared.observing.log_context import bind, is_sane, new_id
 
 HEADER: Final = "x-request-id"
 

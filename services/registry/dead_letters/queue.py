@@ -8,7 +8,7 @@ How that is done was measured on RabbitMQ 3.10 and 4.0; other ways fail on one o
 - Each look takes the same number, `OLDEST`, however few are asked for. What was given back waits in a line in front of
   the others, and is put at the end of that line when it is given back again: a look that took fewer than the one before
   would move them behind those that it did not take.
-- The queue has a delivery limit out of reach, as `shared.topology` tells.
+- The queue has a delivery limit out of reach, as `shared.contracts.topology` tells.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from yarl import URL
 from services.registry.amqp import AWAY, connected
 from services.registry.errors import UnavailableError
 from shared import tls
-from shared.broker_names import process_name
-from shared.copies import reborn
-from shared.topology import EXCHANGE, dead_letter_queue
+from shared.contracts.topology import EXCHANGE, dead_letter_queue
+from shared.rabbitmq.copies import reborn
+from shared.rabbitmq.names import process_name
 
 OLDEST: Final = 100
 """How many of the oldest messages can be seen; those behind them, when these are gone."""

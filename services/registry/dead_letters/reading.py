@@ -13,8 +13,8 @@ from aio_pika.abc import AbstractIncomingMessage
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_jsonable_python
 
-from shared.client_protocol import UtcDatetime
-from shared.topology import DELIVERY_LIMIT
+from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.topology import DELIVERY_LIMIT
 
 PREVIEW_CHARS: Final = 200
 BODY_SHOWN_BYTES: Final = 1024 * 1024

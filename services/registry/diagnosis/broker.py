@@ -25,7 +25,7 @@ from faststream.rabbit import RabbitQueue
 from services.registry.amqp import AWAY, connected
 from services.registry.diagnosis.report import BrokerReport, Problem, QueueReport, kind_of
 from shared import tls
-from shared.topology import BINDINGS, DIAGNOSIS, EXCHANGE
+from shared.contracts.topology import BINDINGS, DIAGNOSIS, EXCHANGE
 
 _ANSWER_S: Final = 3.0
 """For all queues together, and again for the confirmation of a message."""

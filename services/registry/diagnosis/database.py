@@ -12,8 +12,8 @@ from typing import Final
 import asyncpg
 
 from services.registry.diagnosis.report import DatabaseReport, Problem, SchemaReport
-from shared.database import TRANSIENT
-from shared.migrations import History
+from shared.postgres.database import TRANSIENT
+from shared.postgres.migrations import History
 
 _ANSWER_S: Final = 3.0
 _VIEW: Final = re.compile(r"\bcaptures\.(published_\w+)")

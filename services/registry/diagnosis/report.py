@@ -7,9 +7,9 @@ from typing import Literal
 from faststream.rabbit import RabbitQueue
 
 from services.registry.api.models import ApiModel
-from shared.client_protocol import UtcDatetime
-from shared.migrations import Standing
-from shared.topology import WORK_QUEUES
+from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.topology import WORK_QUEUES
+from shared.postgres.migrations import Standing
 
 Problem = Literal["away", "refused", "slow", "unprepared"]
 QueueKind = Literal["work", "delay", "dead"]

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
-from shared.log_context import new_context
+from shared.observing.log_context import new_context
 
 ValueT = TypeVar("ValueT")
 

@@ -11,9 +11,9 @@ from pydantic import ConfigDict, Field
 
 from services.registry.api.models import ApiModel
 from services.registry.leases import Leases
-from shared.claims import CLAIM_LIMIT, CLAIMS_PATH, MOST_AHEAD_S, Claims
-from shared.encoding import encoded
-from shared.message_schemas import SCHEMAS
+from shared.contracts.claims import CLAIM_LIMIT, CLAIMS_PATH, MOST_AHEAD_S, Claims
+from shared.contracts.encoding import encoded
+from shared.contracts.message_schemas import SCHEMAS
 
 _ANSWER: Final[dict[str, Any]] = {
     "content": {"application/json": {"schema": {"$ref": SCHEMAS.format(name=Claims.__name__)}}}

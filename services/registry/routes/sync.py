@@ -15,7 +15,7 @@ from services.registry.api.models import ApiModel
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import Run
 from services.registry.runs import Runs
-from shared.client_protocol import UtcDatetime
+from shared.contracts.client_protocol import UtcDatetime
 from shared.tokens import bearer
 
 RECENT: Final = timedelta(minutes=15)

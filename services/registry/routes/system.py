@@ -12,8 +12,8 @@ from services.registry.access import Access, Scope
 from services.registry.api.models import ApiModel
 from services.registry.captures import Captures
 from services.registry.statistics import Statistics
-from shared.health import Health
-from shared.metrics import DOCUMENTED, METRICS_PATH, Metrics
+from shared.observing.metrics import DOCUMENTED, METRICS_PATH, Metrics
+from shared.serving.health import Health
 from shared.tokens import bearer
 from shared.version import VERSION
 

@@ -25,7 +25,7 @@ from services.registry.whereabouts.facts import (
 )
 from services.registry.whereabouts.letters import names_capture
 from services.registry.whereabouts.verdict import queue_to_search
-from shared.database import fetch_one
+from shared.postgres.database import fetch_one
 
 _SEARCH_S: Final = 5.0
 """For a search of dead letters, altogether."""

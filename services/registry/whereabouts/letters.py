@@ -7,9 +7,9 @@ from typing import Final
 
 import msgspec
 
-from shared.encoding import UnreadableMessageError, decoded
-from shared.messages import AcknowledgeCaptures, CaptureBatch
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
+from shared.contracts.encoding import UnreadableMessageError, decoded
+from shared.contracts.messages import AcknowledgeCaptures, CaptureBatch
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
 
 Names = Callable[[bytes], bool]
 

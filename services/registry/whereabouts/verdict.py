@@ -9,7 +9,7 @@ from uuid import UUID
 
 from services.registry.domain import ClientState
 from services.registry.whereabouts.facts import Facts
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES
 
 CaptureState = Literal[
     "acknowledged",

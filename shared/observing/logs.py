@@ -17,7 +17,7 @@ from uuid import UUID
 
 import structlog
 
-from shared import tracing
+from shared.observing import tracing
 from shared.untrusted_text import visible
 
 _NOISY = ("alembic", "asyncio", "httpx", "httpcore", "sqlalchemy", "uvicorn", "uvicorn.error")

@@ -23,8 +23,8 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.server import ServerState
 
-from shared.connection_places import NoPlaceError, Places
-from shared.logs import Seldom
+from shared.observing.logs import Seldom
+from shared.serving.connection_places import NoPlaceError, Places
 
 HEAD_BYTES: Final = 16 * 1024
 """Request line and headers. Our own longest path, a user id of 255 characters with each byte escaped, is 3 KiB."""
@@ -50,7 +50,7 @@ def bounded_http(
     """The protocol class for uvicorn's `http`, for so many connections at once, of which so many from one address.
 
     Who comes when there is no room gets the place of one that is idle, or is told 503: the rule is in
-    `shared.connection_places`.
+    `shared.serving.connection_places`.
     """
 
     class Bounded(BoundedHttp):

@@ -1,9 +1,9 @@
 """The only way that a service calls a client. A `client_url` is someone's word, so the edge is hostile.
 
-The policy (`shared.outbound_policy`) is asked at connect time, about the resolved address, which is then connected to
+The policy (`shared.outbound.policy`) is asked at connect time, about the resolved address, which is then connected to
 without another look-up; redirects are not followed, no proxy is used, certificates are verified, and bytes and time are
-capped for each answer (those around the body in `shared.bounded_answers`), and bytes for all of them together. Every
-failure has a reason out of a fixed set.
+capped for each answer (those around the body in `shared.outbound.bounded_answers`), and bytes for all of them together.
+Every failure has a reason out of a fixed set.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ import msgspec
 from yarl import URL
 
 from shared import tls
-from shared.answer_memory import AnswerMemory, AnswerShare, CallTime
-from shared.bounded_answers import ChunkBound, UnboundedAnswerError, bound_answers
-from shared.messages import Reason
-from shared.name_lookup import NameLookup
-from shared.outbound_errors import ClientCallError, connection_error, not_http
-from shared.outbound_policy import ForbiddenUrlError, Network, OutboundPolicy
+from shared.contracts.messages import Reason
+from shared.outbound.answer_memory import AnswerMemory, AnswerShare, CallTime
+from shared.outbound.bounded_answers import ChunkBound, UnboundedAnswerError, bound_answers
+from shared.outbound.errors import ClientCallError, connection_error, not_http
+from shared.outbound.name_lookup import NameLookup
+from shared.outbound.policy import ForbiddenUrlError, Network, OutboundPolicy
 from shared.tokens import authorization
 
 __all__ = ["ClientCallError", "ClientHttp", "Network", "OutboundPolicy"]
@@ -40,8 +40,8 @@ class ClientHttp:
     """HTTP to clients, as an async context manager. Many calls at once; the caller bounds how many.
 
     Each call in flight holds `SMALL_BYTES` of its answer at most, and a few the whole of it, up to the limit: see
-    `shared.answer_memory`, which also says how long a large answer may take. Connections are not kept: a client is
-    called again after seconds at the earliest, and thousands of idle sockets cost more than they save.
+    `shared.outbound.answer_memory`, which also says how long a large answer may take. Connections are not kept: a
+    client is called again after seconds at the earliest, and thousands of idle sockets cost more than they save.
     """
 
     def __init__(

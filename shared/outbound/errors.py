@@ -13,8 +13,8 @@ from typing import Final
 
 import aiohttp
 
+from shared.contracts.messages import Reason
 from shared.errors import causes
-from shared.messages import Reason
 from shared.untrusted_text import visible
 
 _ERROR_CHARS: Final = 200

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.metrics import METRICS_PATH, Metrics
+from shared.observing.metrics import METRICS_PATH, Metrics
 
 UNKNOWN: Final = "unknown"
 """Of all requests that no operation takes, or that are refused before: a path is whatever its caller likes."""
@@ -50,7 +50,7 @@ class RequestMetrics:
 class CountRequests:
     """ASGI middleware, to be around all others: has each request counted that was answered.
 
-    What the HTTP reader refuses (`shared.bounded_http`) is no request yet, and is not counted.
+    What the HTTP reader refuses (`shared.serving.bounded_http`) is no request yet, and is not counted.
     """
 
     def __init__(self, app: ASGIApp, *, requests: RequestMetrics, literal_paths: Collection[str] = ()) -> None:

@@ -12,8 +12,8 @@ import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from shared.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture
-from shared.messages import PulledCapture, UnreadableItem
+from shared.contracts.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture
+from shared.contracts.messages import PulledCapture, UnreadableItem
 
 RAW_CHARS: Final = 16 * 1024
 """How much of an unreadable item is kept."""

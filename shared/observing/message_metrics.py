@@ -9,9 +9,7 @@ from typing import Final
 from faststream.rabbit import RabbitQueue
 from prometheus_client import Counter, Gauge, Histogram
 
-from shared.holding import Holding
-from shared.message_observer import Fate, MessageObserver
-from shared.messages import (
+from shared.contracts.messages import (
     AcknowledgeCaptures,
     CaptureBatch,
     Message,
@@ -19,8 +17,10 @@ from shared.messages import (
     PullSettled,
     ReplayQuarantined,
 )
-from shared.metrics import Check, Metrics
-from shared.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED, REPLAYS
+from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, PULL_REQUESTED, PULL_SETTLED, REPLAYS
+from shared.observing.message_observer import Fate, MessageObserver
+from shared.observing.metrics import Check, Metrics
+from shared.rabbitmq.holding import Holding
 
 MESSAGE_OF: Final = {
     queue.name: message.__name__

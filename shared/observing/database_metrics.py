@@ -11,9 +11,9 @@ import structlog
 from prometheus_client import Gauge
 from prometheus_client.core import Metric
 
-from shared.database import TRANSIENT
-from shared.logs import Seldom
-from shared.metrics import READ_WITHIN_S, Metrics, gauge
+from shared.observing.logs import Seldom
+from shared.observing.metrics import READ_WITHIN_S, Metrics, gauge
+from shared.postgres.database import TRANSIENT
 
 _TELL_EVERY_S: Final = 300.0
 

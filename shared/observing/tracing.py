@@ -1,7 +1,7 @@
 """Traces of pulls, from the claim to the acknowledgement: the few calls by which the services tell of their steps.
 
 Off unless an endpoint is set. Then each call returns at once, and OpenTelemetry's SDK is not even imported. What they
-do when traces are on stands in `shared.spans`; ADR 0017 says why a pull carries its own place in its trace.
+do when traces are on stands in `shared.observing.spans`; ADR 0017 says why a pull carries its own place in its trace.
 
 As logging, tracing is one for the process: instrumentation of libraries can't be otherwise.
 """
@@ -14,13 +14,13 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 from uuid import UUID
 
-from shared.messages import AcknowledgeCaptures, CaptureBatch, Message, PullRequested, PullSettled, PullTarget
+from shared.contracts.messages import AcknowledgeCaptures, CaptureBatch, Message, PullRequested, PullSettled, PullTarget
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from starlette.applications import Starlette
 
-    from shared.spans import Spans
+    from shared.observing.spans import Spans
 
 ENDPOINT: Final = "OTEL_EXPORTER_OTLP_ENDPOINT"
 STOP_S: Final = 2.0
@@ -59,7 +59,7 @@ def configure_tracing(service: str, variables: Mapping[str, str]) -> None:
     """
     if ENDPOINT not in variables:
         return
-    from shared.span_export import to_collector  # noqa: PLC0415 - it takes some MB, which who traces not shall not pay
+    from shared.observing.span_export import to_collector  # noqa: PLC0415 - it takes some MB, which who traces not shall not pay
 
     os.environ.update(variables)
     start_tracing(service, to_collector(variables[ENDPOINT]))
@@ -67,7 +67,7 @@ def configure_tracing(service: str, variables: Mapping[str, str]) -> None:
 
 def start_tracing(service: str, processor: SpanProcessor) -> None:
     """Give spans to `processor` from now on."""
-    from shared.spans import Spans  # noqa: PLC0415 - as above
+    from shared.observing.spans import Spans  # noqa: PLC0415 - as above
 
     stop_tracing()
     _State.spans = Spans(service, processor)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from shared.broker import Publisher
-from shared.coalescer import Coalescer, Limits
-from shared.messages import PullAcknowledged, PullOutcome, PullSettled
-from shared.topology import PULL_SETTLED
+from shared.contracts.messages import PullAcknowledged, PullOutcome, PullSettled
+from shared.contracts.topology import PULL_SETTLED
+from shared.rabbitmq.broker import Publisher
+from shared.rabbitmq.coalescer import Coalescer, Limits
 
 _LIMITS: Final = Limits(weight=500, linger_s=0.02, crowd=10, crowd_linger_s=0.06)
 

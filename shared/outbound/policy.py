@@ -1,4 +1,4 @@
-"""What may be called: schemes, ports, networks. Pure rules, for whoever opens the connection; see `shared.outbound`."""
+"""What may be called: schemes, ports, networks. Pure rules, for whoever opens the connection."""
 
 from __future__ import annotations
 

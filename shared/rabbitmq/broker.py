@@ -1,4 +1,4 @@
-"""RabbitMQ for a service: its broker, and publishing with confirms. `shared.consuming` keeps it connected."""
+"""RabbitMQ for a service: its broker, and publishing with confirms. `shared.rabbitmq.consuming` keeps it connected."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from faststream.rabbit import Channel, RabbitBroker, RabbitMessage
 from faststream.security import BaseSecurity
 from yarl import URL
 
-from shared import tls, tracing
-from shared.broker_names import process_name
-from shared.encoding import decoded, encoded
+from shared import tls
+from shared.contracts.encoding import decoded, encoded
+from shared.contracts.messages import Message
+from shared.contracts.topology import EXCHANGE
 from shared.errors import TransientError
-from shared.holding import GiveBack, Holding
-from shared.log_context import Follow, carried, cause, id_for
-from shared.message_observer import MessageObserver
-from shared.messages import Message
+from shared.observing import tracing
+from shared.observing.log_context import Follow, carried, cause, id_for
+from shared.observing.message_observer import MessageObserver
+from shared.rabbitmq.holding import GiveBack, Holding
+from shared.rabbitmq.names import process_name
 from shared.tasks import is_cancelled
-from shared.topology import EXCHANGE
 
 PUBLISH_TIMEOUT_S: Final = 10.0
 CONNECT_TIMEOUT_S: Final = 4.0
@@ -103,7 +104,7 @@ _REMEDIES: Final[Mapping[type[BaseException], str]] = {
 def make_broker(
     url: str, *, service: str, ca_file: Path | None = None, observer: MessageObserver | None = None
 ) -> ServiceBroker:
-    """A broker that is not connected yet. Handlers get the decoded message; `shared.holding` handles their failures.
+    """A broker that is not connected yet. Handlers get the decoded message, `shared.rabbitmq.holding` their failures.
 
     `observer` is told of each message.
     By `amqps://` the server's certificate and name are verified, as `shared.tls` tells.
@@ -146,7 +147,7 @@ class Publisher:
         self._broker = broker
 
     async def publish(self, message: Message, *, routing_key: str) -> None:
-        """Publish on the one exchange, with the ids of what it comes of (`shared.log_context`).
+        """Publish on the one exchange, with the ids of what it comes of (`shared.observing.log_context`).
 
         Raises:
             PublishError: it is not known to be kept; publishing it again may double it, which handlers bear.

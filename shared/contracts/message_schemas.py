@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from shared.messages import Message, Part
+from shared.contracts.messages import Message, Part
 
 SCHEMAS: Final = "#/components/schemas/{name}"
 """Where OpenAPI and AsyncAPI have schemas."""

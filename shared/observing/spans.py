@@ -1,4 +1,4 @@
-"""The spans, by OpenTelemetry. Imported only while traces are on; the services call `shared.tracing`.
+"""The spans, by OpenTelemetry. Imported only while traces are on; the services call `shared.observing.tracing`.
 
 A pull is a trace. It begins with the claim, and its place in it travels with the pull (`traceparent`), since messages
 carry many. A step of one pull is a span in its trace. A step that many share (a message, a commit) is a span in a
@@ -24,11 +24,11 @@ from opentelemetry.trace import INVALID_SPAN, Link, NonRecordingSpan, Span, Span
 from opentelemetry.trace.propagation import set_span_in_context
 from starlette.applications import Starlette
 
-from shared.instruments import instrument_app, instrument_libraries, uninstrument_libraries
-from shared.messages import Message, PullTarget
-from shared.span_export import make_provider
-from shared.topology import EXCHANGE
-from shared.tracing import Traced
+from shared.contracts.messages import Message, PullTarget
+from shared.contracts.topology import EXCHANGE
+from shared.observing.instruments import instrument_app, instrument_libraries, uninstrument_libraries
+from shared.observing.span_export import make_provider
+from shared.observing.tracing import Traced
 
 HEADER: Final = "traceparent"
 _TRACEPARENT: Final = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})", re.ASCII)
@@ -40,7 +40,7 @@ TracedT = TypeVar("TracedT", bound=Traced)
 
 
 class Spans:
-    """What `shared.tracing` promises."""
+    """What `shared.observing.tracing` promises."""
 
     def __init__(self, service: str, processor: SpanProcessor) -> None:
         # The libraries still write the names of years ago unless told otherwise.

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from shared.log_context import new_context
+from shared.observing.log_context import new_context
 
 ItemT = TypeVar("ItemT")
 

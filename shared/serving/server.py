@@ -22,9 +22,9 @@ import uvloop
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from shared.bounded_http import bounded_http
 from shared.errors import StartupError
-from shared.tracing import stop_tracing
+from shared.observing.tracing import stop_tracing
+from shared.serving.bounded_http import bounded_http
 
 _STOP_WITHIN_S: Final = 3
 """For requests under way. What else a service waits for when it stops fits into 15 s with it."""
@@ -67,8 +67,8 @@ def run(
 
     `variable` is the setting of the port, named when the port is taken. The socket listens before the lifespan begins.
     `connections` is how many there may be at once, `connections_per_address` how many of them from one address; what is
-    bounded besides is in `shared.bounded_http`. Only of `proxies`, addresses or networks, it is believed for whom they
-    call (`X-Forwarded-For`, `X-Forwarded-Proto`), and these may have all connections.
+    bounded besides is in `shared.serving.bounded_http`. Only of `proxies`, addresses or networks, it is believed for
+    whom they call (`X-Forwarded-For`, `X-Forwarded-Proto`), and these may have all connections.
     """
     for stop in (signal.SIGTERM, signal.SIGINT):
         signal.signal(stop, _leave)

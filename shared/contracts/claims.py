@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from shared.messages import Part, PullTarget
+from shared.contracts.messages import Part, PullTarget
 
 CLAIMS_PATH: Final = "/api/v1/pull-sync/claims"
 

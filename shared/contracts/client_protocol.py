@@ -1,6 +1,6 @@
 """The wire shapes that deployed clients speak (JSON over HTTP). They are fixed: clients in the field can't be changed.
 
-Nothing here talks to a network. The messages between our own services are in `shared.messages`.
+Nothing here talks to a network. The messages between our own services are in `shared.contracts.messages`.
 """
 
 from __future__ import annotations

@@ -13,10 +13,10 @@ from aio_pika.abc import AbstractChannel, AbstractRobustConnection
 from aio_pika.exceptions import AMQPError
 from faststream.rabbit import RabbitQueue
 
-from shared.broker import CONNECT_TIMEOUT_S, STOP_DEADLINE_S, ServiceBroker
-from shared.broker_names import name_consumers
+from shared.contracts.topology import declare_topology, looked_up
+from shared.rabbitmq.broker import CONNECT_TIMEOUT_S, STOP_DEADLINE_S, ServiceBroker
+from shared.rabbitmq.names import name_consumers
 from shared.tasks import is_cancelled, running
-from shared.topology import declare_topology, looked_up
 
 _CONNECT_PAUSES_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 _ATTEMPT_S: Final = CONNECT_TIMEOUT_S + 1.0

@@ -16,9 +16,9 @@ from uuid import uuid4
 from faststream import BaseMiddleware
 from structlog.contextvars import bind_contextvars, bound_contextvars, get_contextvars
 
-from shared import tracing
-from shared.encoding import UnreadableMessageError
-from shared.messages import CaptureBatch, Message
+from shared.contracts.encoding import UnreadableMessageError
+from shared.contracts.messages import CaptureBatch, Message
+from shared.observing import tracing
 
 __all__ = ["Follow", "bind", "carried", "cause", "id_for", "is_sane", "new_context", "new_id"]
 

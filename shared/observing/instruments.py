@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from yarl import URL
 
-from shared.claims import CLAIMS_PATH
+from shared.contracts.claims import CLAIMS_PATH
 
 _POLLED: Final = rf"^\w+://[^/]*(?:/health(?:/live|/ready)?|/metrics|{CLAIMS_PATH})$"
 """What is asked all the time. A claim that gives something begins the traces of its pulls."""

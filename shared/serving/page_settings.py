@@ -1,4 +1,4 @@
-"""Settings of what pages in browsers may call, and by which names: for `shared.same_origin` and CORS."""
+"""Settings of what pages in browsers may call, and by which names: for `shared.serving.same_origin` and CORS."""
 
 from __future__ import annotations
 

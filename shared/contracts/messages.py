@@ -3,7 +3,7 @@
 Every message is frozen, carries its schema version, and may be delivered more than once: handlers must be repeatable.
 A reader ignores keys that it does not know, so that a newer sender can be deployed first.
 
-Types and limits are checked when a message is read (`shared.encoding`), not when it is made.
+Types and limits are checked when a message is read (`shared.contracts.encoding`), not when it is made.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from uuid import UUID
 
 from msgspec import Meta, Struct
 
-from shared.client_protocol import Action
+from shared.contracts.client_protocol import Action
 
 PULLS_PER_REQUEST: Final = 100
 """Most clients in one `PullRequested`."""

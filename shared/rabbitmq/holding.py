@@ -20,13 +20,13 @@ from faststream import BaseMiddleware
 from faststream.exceptions import AckMessage, RejectMessage
 from faststream.rabbit import RabbitQueue
 
-from shared.copies import reborn
-from shared.database import TRANSIENT
-from shared.encoding import UnreadableMessageError
+from shared.contracts.encoding import UnreadableMessageError
+from shared.contracts.topology import EXCHANGE
 from shared.errors import TransientError
-from shared.message_observer import Fate, MessageObserver
+from shared.observing.message_observer import Fate, MessageObserver
+from shared.postgres.database import TRANSIENT
+from shared.rabbitmq.copies import reborn
 from shared.tasks import is_cancelled
-from shared.topology import EXCHANGE
 
 REQUEUE_PAUSE_S: Final = 1.0
 HELD_S: Final = 120.0

@@ -1,0 +1,1 @@
+"""The way to clients, whose addresses and answers are a stranger's word."""

@@ -1,0 +1,1 @@
+"""Answering HTTP, within bounds for whatever a peer decides."""
