@@ -227,6 +227,7 @@ CHECKS: Final[Mapping[str, Callable[[Sequence[str]], Any]]] = {
     "docker": check_docker,
     "kubectl": check_kubectl,
     "python": check_python,
+    "python3": check_nothing,  # tests/upgrade/test_client_database.py runs it
     "sh": check_path,
     "bash": check_path,
     "curl": check_nothing,
