@@ -205,4 +205,5 @@ def _listen(host: str, port: int, variable: str) -> socket.socket:
 
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
     """Before uvicorn serves, this ends the process; uvicorn then stops gracefully, and raises the signal again."""
+    _end_soon()
     raise SystemExit(0)

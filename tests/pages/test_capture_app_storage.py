@@ -64,7 +64,7 @@ async def test_what_is_known_does_not_vanish_while_the_disk_is_away(browser: Bro
         await app.capture("Bulbasaur")
         await app.reaches("handed", "Bulbasaur captured")
         await app.page.evaluate(TAKE_AWAY)
-        await app.says("This browser's storage can't be read or written since")
+        await app.says("This browser's storage has not been usable since")
         await expect(app.event("Bulbasaur captured")).to_have_attribute("data-state", "handed")
         await expect(app.button("Release Bulbasaur")).to_be_visible()
 
@@ -117,7 +117,7 @@ async def test_what_can_not_be_taken_over_is_told(browser: Browser, start: Start
     async with visiting(browser, client.url) as context:
         await context.add_init_script(FULL_DISK + "isFull = true;")
         app = await CaptureApp.open(context)
-        await app.says("This browser's storage can't be read or written since")
+        await app.says("This browser's storage has not been usable since")
         await expect(app.page.locator(".event")).to_have_count(0)
         await app.page.evaluate("isFull = false")
         await app.reaches("handed", "Bulbasaur captured")

@@ -18,25 +18,31 @@ export class Disk {
 
   /** All captures, in no order. */
   async all() {
-    return (await this.#database()).getAll(STORE);
+    return this.#transact("readonly", (store) => store.getAll());
   }
 
   /** Those of these ids that there are. */
   async some(ids) {
-    const { store } = (await this.#database()).transaction(STORE);
-    return (await Promise.all(ids.map((id) => store.get(id)))).filter(Boolean);
+    const found = await this.#transact("readonly", (store) => Promise.all(ids.map((id) => store.get(id))));
+    return found.filter(Boolean);
   }
 
   /** The oldest in a state; undefined when there is none. */
   async oldest(state) {
-    return (await this.#database()).getFromIndex(STORE, "by_state", IDBKeyRange.bound([state], [state, []]));
+    const range = IDBKeyRange.bound([state], [state, []]);
+    return this.#transact("readonly", (store) => store.index("by_state").get(range));
   }
 
   /** One transaction; when this resolves, to what `change` has resolved to, it is on the disk. */
   async write(change) {
-    const transaction = (await this.#database()).transaction(STORE, "readwrite", { durability: "strict" });
-    const [changed] = await Promise.all([change(transaction.store), transaction.done]);
-    return changed;
+    return this.#transact("readwrite", change);
+  }
+
+  /** To its end, for reading as well: an end that nobody waits for would be an error that nobody catches. */
+  async #transact(mode, work) {
+    const transaction = (await this.#database()).transaction(STORE, mode, { durability: "strict" });
+    const [done] = await Promise.all([work(transaction.store), transaction.done]);
+    return done;
   }
 
   #database() {
