@@ -44,7 +44,7 @@ _PORTS: Final = 65_536
 
 _SECRET: Final = re.compile("TOKEN|KEY|PASSWORD")
 """In the names of settings that are shown nowhere."""
-_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(:\d{1,5})?")
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^:\[\]]*)(?::(\d{1,5}))?")
 _SECRET_PART: Final = re.compile(r".*@|(?<=password=)[^&]*", re.DOTALL | re.IGNORECASE)
 """What a URL may hold of a password, however badly it is written."""
 
@@ -66,10 +66,15 @@ def _address(url: str) -> str:
     except ValueError:
         parts = None
     hosts = parts.netloc.rpartition("@")[2].split(",") if parts else ()
-    if not parts or not all(map(_HOST.fullmatch, hosts)) or "@" in f"{parts.path}{parts.query}{parts.fragment}":
+    if not parts or not all(map(_is_host, hosts)) or "@" in f"{parts.path}{parts.query}{parts.fragment}":
         message = "has no host and port that can be read; in a password, write / as %2F, # as %23, ? as %3F, @ as %40"
         raise ValueError(message)
     return url
+
+
+def _is_host(text: str) -> bool:
+    match = _HOST.fullmatch(text)
+    return match is not None and int(match[2] or 0) < _PORTS
 
 
 def _without(*names: str) -> AfterValidator:

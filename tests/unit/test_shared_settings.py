@@ -126,6 +126,7 @@ MISTYPED = [
     "{scheme}://pullsync:1?secret-word@localhost/pullsync",
     "{scheme}://pullsync:1#secret-word@localhost/pullsync",
     "{scheme}://pullsync:[secret-word@localhost/pullsync",
+    "{scheme}://pullsync:secret-word@localhost:65536/pullsync",
     "http://localhost/pullsync?user=u&password=secret-word",
 ]
 
