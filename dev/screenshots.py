@@ -23,6 +23,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from dev.broker import create_broker, monitoring_url
 from dev.database import create_database
+from dev.devices import DESKTOP, PHONE
 from dev.local_http import open_local
 from dev.servers.errors import DevError
 from dev.servers.install import ensure_chromium, ensure_rabbitmq_server
@@ -32,14 +33,7 @@ from dev.stack import CHECKOUT, Stack
 from shared.contracts.species import shipped_species
 
 IMAGES: Final = CHECKOUT / "docs" / "images"
-PHONE: Final[dict[str, Any]] = {
-    "viewport": {"width": 390, "height": 844},
-    "device_scale_factor": 2,
-    "is_mobile": True,
-    "has_touch": True,
-    "color_scheme": "dark",
-}
-DESKTOP: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 900}}
+_DEVICES: Final = {"phone": {**PHONE, "color_scheme": "dark"}, "desktop": DESKTOP}
 
 _CLIENTS: Final = tuple(f"client-{number}" for number in range(1, 9))
 _ENDING: Final = _CLIENTS[-2:]
@@ -116,13 +110,13 @@ def _take_all(stack: Stack) -> None:
     _post(f"{registry}/api/v1/pull-sync/sync-all", {})
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=ensure_chromium())
-        for device, options in (("phone", PHONE), ("desktop", DESKTOP)):
+        for device, options in _DEVICES.items():
             with _visit(browser, options, f"{registry}/dashboard") as page:
                 page.locator("canvas").first.wait_for()
                 page.get_by_role("heading", name="Ranking").wait_for()
                 _take(page, f"dashboard-{device}")
         _post(f"{registry}/api/v1/pull-sync/scheduler/stop", {})  # so that something stays handed over
-        for device, options in (("phone", PHONE), ("desktop", DESKTOP)):
+        for device, options in _DEVICES.items():
             with _visit(browser, options, stack.url("client-1")) as page:
                 page.locator(".entry .stored").first.wait_for()
                 page.get_by_role("button", name="Capture ").first.click()

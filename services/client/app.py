@@ -110,6 +110,14 @@ def build_app(settings: ClientSettings) -> FastAPI:
         registration_key=registration_key,
     )
     app.include_router(routes.router())
+    app.include_router(_ranking_routes(settings, http, pull_access).router())
+    app.include_router(_metrics_routes(settings, metrics, pull_access).router())
+    serve_capture_app(app)
+    tracing.instrument(app, continues=True)
+    return app
+
+
+def _ranking_routes(settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess) -> RankingRoutes:
     ranking = RegistryRanking(
         http=http,
         url=ranking_url(settings.backend_url, settings.client_user_id),
@@ -117,11 +125,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         clock=_now,
         monotonic=time.monotonic,
     )
-    app.include_router(RankingRoutes(ranking=ranking).router())
-    app.include_router(_metrics_routes(settings, metrics, pull_access).router())
-    serve_capture_app(app)
-    tracing.instrument(app, continues=True)
-    return app
+    return RankingRoutes(ranking=ranking)
 
 
 def _metrics_routes(settings: ClientSettings, metrics: Metrics, pull_access: PullAccess) -> MetricsRoutes:

@@ -16,9 +16,10 @@ from playwright.async_api import Browser, Locator, Page, expect
 
 from dev.broker import MONITORING_USER, Broker
 from dev.database import Database
+from dev.devices import PHONE
 from dev.stack import Stack
 from tests.e2e.world import World, start_clients
-from tests.pages.visiting import PHONE, visiting
+from tests.pages.visiting import visiting
 from tests.servers import MONITORING_PASSWORD, Servers
 from tests.waiting import eventually
 

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.async_api import Browser, expect
 
+from dev.devices import DESKTOP, PHONE
 from services.client.page import WEB, WORKER, read_capture_app
 from tests.client_process import post
 from tests.pages.capturing import DEADLINE_MS, CaptureApp
-from tests.pages.visiting import DESKTOP, PHONE, Loading, serious_faults, visiting
+from tests.pages.visiting import Loading, serious_faults, visiting
 
 if TYPE_CHECKING:
     from tests.client_process import Process, Start

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 from playwright.async_api import Browser, Locator, expect
 
+from dev.devices import DESKTOP, PHONE
 from tests.client_process import post
 from tests.pages.capturing import DEADLINE_MS, CaptureApp
-from tests.pages.visiting import DESKTOP, PHONE, visiting
+from tests.pages.visiting import visiting
 
 if TYPE_CHECKING:
     from tests.client_process import Process, Start

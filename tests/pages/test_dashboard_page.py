@@ -11,6 +11,7 @@ from playwright.async_api import Browser, Page, Request, expect
 
 from dev.broker import Broker
 from dev.database import Database
+from dev.devices import DESKTOP
 from dev.stack import Stack
 from services.registry.app import DASHBOARD
 from tests.pages.operating import (
@@ -27,7 +28,7 @@ from tests.pages.operating import (
     put_quarantined,
     watching,
 )
-from tests.pages.visiting import DESKTOP, Loading, serious_faults, visiting
+from tests.pages.visiting import Loading, serious_faults, visiting
 from tests.servers import Servers
 from tests.waiting import eventually
 

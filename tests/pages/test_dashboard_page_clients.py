@@ -8,6 +8,7 @@ from urllib.parse import quote
 from playwright.async_api import Browser, Page, expect
 
 from dev.database import Database
+from dev.devices import PHONE
 from dev.stack import Stack
 from tests.e2e.world import API, World
 from tests.pages.operating import (
@@ -24,7 +25,6 @@ from tests.pages.operating import (
     said,
     watching,
 )
-from tests.pages.visiting import PHONE
 from tests.waiting import eventually
 
 MANY = 100_000

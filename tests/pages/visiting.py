@@ -10,14 +10,6 @@ from urllib.parse import urlsplit
 from axe_playwright_python.async_playwright import Axe
 from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, Request
 
-PHONE: Final[dict[str, Any]] = {
-    "viewport": {"width": 390, "height": 844},
-    "device_scale_factor": 2,
-    "is_mobile": True,
-    "has_touch": True,
-}
-DESKTOP: Final[dict[str, Any]] = {"viewport": {"width": 1280, "height": 900}}
-
 _PASSED_OVER: Final = (
     "Failed to load resource",  # each request that fails, as they do while a server is away
     "The Cross-Origin-Opener-Policy header has been ignored",  # at plain http by a name

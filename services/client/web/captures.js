@@ -204,7 +204,7 @@ export class Captures extends EventTarget {
 }
 
 /** Whether the client has it, as far as is known, and it is not stored. */
-export const isUnderWay = (state) => state === "handed" || state === "pulled";
+const isUnderWay = (state) => state === "handed" || state === "pulled";
 
 const byId = (captures) => new Map(captures.map((each) => [each.capture_id, each]));
 
