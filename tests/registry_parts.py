@@ -15,6 +15,7 @@ import msgspec
 from services.registry.cleanup import Cleanup, SilenceLimits
 from services.registry.clients import Clients
 from services.registry.domain import NewClient, Run
+from services.registry.holders import Holders
 from services.registry.leases import Leases, LeaseTimes
 from services.registry.nudges import Nudges
 from services.registry.pulls import Pulls
@@ -70,6 +71,7 @@ class Registry:
         self.statistics = Statistics(pool=pool, queries=QUERIES)
         self.pulls = Pulls(pool=pool, queries=QUERIES)
         self.leases = Leases(pool=pool, queries=QUERIES, in_flight=10_000, times=TIMES)
+        self.holders = Holders(pool=pool, queries=QUERIES, lease=LEASE)
 
     def another_cleanup(self) -> Cleanup:
         """The cleanup of one more registry over the same database."""

@@ -11,6 +11,8 @@ from starlette.applications import Starlette
 
 from services.puller.client_api import ClientApi
 from services.puller.consumers import RequestedPulls
+from services.puller.heartbeat import Heartbeat
+from services.puller.leases import HeldLeases
 from services.puller.loop import Pulls, Timer
 from services.puller.metrics import PullerMetrics
 from services.puller.publisher import BatchPublisher
@@ -67,7 +69,9 @@ def build_app(settings: PullerSettings) -> Starlette:
         backend_url=settings.backend_url,
         key_fingerprint=derived_tokens.fingerprint if derived_tokens else None,
     )
-    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready, observer=observer)
+    leases = HeldLeases()
+    heartbeat = Heartbeat(registry=registry, leases=leases)
+    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready, leases=leases, observer=observer)
     RequestedPulls(pulls=pulls).subscribe(broker)
 
     @asynccontextmanager
@@ -76,6 +80,8 @@ def build_app(settings: PullerSettings) -> Starlette:
             await stack.enter_async_context(client_http)
             await stack.enter_async_context(registry_http)
             await stack.enter_async_context(connection.running())
+            stack.push_async_callback(heartbeat.leave)
+            await stack.enter_async_context(running("heartbeat", heartbeat.run))
             stack.push_async_callback(_drain, pulls)
             await stack.enter_async_context(running("timer", timer.run))
             yield

@@ -11,6 +11,7 @@ from typing import Final
 
 import structlog
 
+from services.puller.leases import HeldLeases
 from services.puller.observer import PullObserver
 from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi, RegistryAwayError
@@ -89,9 +90,11 @@ class Timer:
         registry: RegistryApi,
         pulls: Pulls,
         can_hand_over: Callable[[], Awaitable[bool]],
+        leases: HeldLeases | None = None,
         observer: PullObserver | None = None,
     ) -> None:
         self._registry = registry
+        self._leases = leases or HeldLeases()
         self._observer = observer or PullObserver()
         self._pulls = pulls
         self._can_hand_over = can_hand_over
@@ -131,24 +134,32 @@ class Timer:
         if targets:
             log.info("claimed", pulls=len(targets))
         for target, task in zip(targets, self._pulls.begin(targets), strict=True):
-            task.add_done_callback(partial(_log_untold, target))
+            task.add_done_callback(partial(self._ended, target))
         return len(targets) == limit
 
     async def _claimed(self, limit: int) -> Sequence[PullTarget]:
-        began = time.monotonic()
+        began, claim = time.monotonic(), self._leases.next_claim()
         try:
-            targets = await self._registry.claim(limit, ahead_s=CLAIM_AHEAD_S)
+            targets = await self._registry.claim(limit, ahead_s=CLAIM_AHEAD_S, claim=claim)
         except RegistryAwayError:
             self._observer.claimed(None, time.monotonic() - began)
             raise
+        self._leases.took(claim, targets)
         self._observer.claimed(len(targets), time.monotonic() - began)
         return targets
 
+    def _ended(self, target: PullTarget, task: asyncio.Task[None]) -> None:
+        """A timer's pull has nobody waiting for it: its lease is given back with the next heartbeat."""
+        if task.cancelled():
+            return  # it is still in hand: the puller ends, and gives all of these back
+        if (error := task.exception()) is None:
+            self._leases.ended(target.pull_id)
+            return
+        self._leases.give_back(target.pull_id)
+        _log_untold(target, error)
 
-def _log_untold(target: PullTarget, task: asyncio.Task[None]) -> None:
-    """A timer's pull has nobody waiting for it; its lease ends by itself."""
-    if task.cancelled() or (error := task.exception()) is None:
-        return
+
+def _log_untold(target: PullTarget, error: BaseException) -> None:
     if isinstance(error, PublishError):
         log.warning("outcome_untold", user_id=target.user_id, pull_id=target.pull_id, problem=str(error))
     else:

@@ -156,7 +156,7 @@ class Access:
         if known is None or self.derived_tokens is None:
             return Standing.NEWCOMER
         if known.client_url == client_url:
-            is_new = known.since_told is None or known.since_told <= RETRY_WINDOW
+            is_new = known.since_told is None or timedelta(0) <= known.since_told <= RETRY_WINDOW
             return Standing.NEWCOMER if is_new else Standing.STRANGER
         message = (
             f"User {user_id!r} is registered already, at another address: to change it needs the client's own token "

@@ -37,7 +37,6 @@ from shared.patience import patiently
 from shared.postgres.migrations import migrate
 from shared.serving.same_origin import SameOrigin
 from shared.serving.web_pages import serve_page
-from shared.tasks import running
 from shared.version import VERSION
 
 MIGRATIONS = Path(__file__).with_name("migrations")
@@ -68,8 +67,7 @@ def build_app(settings: RegistrySettings) -> FastAPI:
             await patiently(partial(work.schedule.ensure, settings.pull_sync_interval))
             await stack.enter_async_context(servers.http)
             await stack.enter_async_context(servers.connection.running())
-            await stack.enter_async_context(running("dispatcher", work.dispatcher.run))
-            await stack.enter_async_context(running("cleanup", work.cleanup.run))
+            await stack.enter_async_context(work.running())
             yield
 
     app = FastAPI(

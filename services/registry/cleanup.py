@@ -18,6 +18,7 @@ from shared.postgres.database import TRANSIENT
 _CHECK_S: Final = 60.0
 _RUNS_KEPT: Final = timedelta(days=7)
 _MINUTES_KEPT: Final = timedelta(hours=24)
+_JUMPED: Final = "the database's clock jumped since the last cleanup, or nobody looked at it for ten minutes"
 
 log = structlog.get_logger()
 
@@ -28,6 +29,8 @@ class Cleaned:
 
     marked_inactive: int
     removed: int
+    clock_jumped: bool = False
+    """Since the last cleanup: then this one did nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +65,8 @@ class Cleanup:
 
     But for the history of pulls, which is long: every registry removes what is old of it at each check, a little at a
     time, so that nothing heaps up for an hour.
+
+    What is old is told by the database's clock. When that jumped, nothing is removed until a cleanup found it going on.
     """
 
     def __init__(
@@ -86,7 +91,8 @@ class Cleanup:
         while True:
             try:
                 await self._clean(at_least_since=self._interval)
-                await self._pulls.remove_old(self._history)
+                if not await self._pool.fetchval(self._queries["look_at_clock"]):
+                    await self._pulls.remove_old(self._history)
                 failing = False
             except TRANSIENT as error:
                 if not failing:
@@ -100,9 +106,15 @@ class Cleanup:
 
     async def _clean(self, *, at_least_since: timedelta) -> Cleaned | None:
         """Clean up when it is the caller's turn, alone among all registries."""
+        await self._pool.execute(self._queries["correct_silence"])
         async with self._pool.acquire() as connection, connection.transaction():
+            clock_jumped = await connection.fetchval(self._queries["look_at_clock"])
             if not await connection.fetchval(self._queries["begin_cleanup"], at_least_since):
                 return None
+            if clock_jumped:
+                await connection.execute(self._queries["forget_clock_jump"])
+                log.warning("cleanup_skipped", meaning=_JUMPED)
+                return Cleaned(marked_inactive=0, removed=0, clock_jumped=True)
             changed = await self._clean_clients(connection)
             await connection.execute(self._queries["remove_old_runs"], _RUNS_KEPT)
             await connection.execute(self._queries["remove_old_minutes"], _MINUTES_KEPT)

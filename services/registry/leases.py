@@ -13,6 +13,7 @@ from uuid import UUID
 import asyncpg
 from msgspec.structs import replace
 
+from services.registry.holders import Claimant
 from services.registry.runs import log_finished
 from shared.contracts.encoding import encoded
 from shared.contracts.messages import CompletePull, Outcome, PullOutcome, PullTarget
@@ -52,29 +53,39 @@ class Leases:
         self._in_flight = in_flight
         self._times = times
 
-    async def claim_due(self, limit: int, *, ahead: timedelta = timedelta(0)) -> list[PullTarget]:
-        """Lease up to `limit` clients that are due, or will be so soon; none while the timer is stopped."""
+    async def claim_due(
+        self, limit: int, *, ahead: timedelta = timedelta(0), claimant: Claimant | None = None
+    ) -> list[PullTarget]:
+        """Lease up to `limit` clients that are due, or will be so soon; none while the timer is stopped.
+
+        Without a `claimant` the leases have no holder, and end only by themselves.
+        """
         began_ns = time.time_ns()
-        rows = await self._pool.fetch(self._queries["claim_due"], limit, self._times.lease, ahead)
+        limits = (limit, self._times.lease, ahead)
+        rows = await self._pool.fetch(self._queries["claim_due"], *limits, *_holder(claimant))
         targets = [replace(_target(row), due_in_s=row["due_in_s"]) for row in rows]
         return tracing.claimed(targets, began_ns=began_ns)
 
-    async def claim_demanded(self) -> dict[Asked, list[PullTarget]]:
-        """Lease the clients that someone wants pulled, by what their pulls shall read."""
+    async def claim_demanded(self, claimant: Claimant | None = None) -> dict[Asked, list[PullTarget]]:
+        """Lease the clients that someone wants pulled, by what their pulls shall read.
+
+        It takes two numbers of the claimant's, its own and the next.
+        """
         began_ns = time.time_ns()
         targets: dict[Asked, list[PullTarget]] = {}
-        for row in await self._pool.fetch(self._queries["claim_demanded"], self._in_flight, self._times.lease):
+        limits = (self._in_flight, self._times.lease)
+        for row in await self._pool.fetch(self._queries["claim_demanded"], *limits, *_holder(claimant)):
             targets.setdefault(Asked(since=row["pull_since"]), []).append(_target(row))
-        limits = (COMPLETE_IN_FLIGHT, self._times.lease, self._in_flight)
-        for row in await self._pool.fetch(self._queries["claim_complete"], *limits):
+        of_complete = (COMPLETE_IN_FLIGHT, self._times.lease, self._in_flight)
+        for row in await self._pool.fetch(self._queries["claim_complete"], *of_complete, *_holder(claimant, 1)):
             complete = CompletePull(asked_at=row["claimed_at"], delete_unknown=row["delete_unknown"])
             target = replace(_target(row), after=row["compared_until"])
             targets.setdefault(Asked(complete=complete, run_id=row["pull_run"]), []).append(target)
         return {asked: tracing.claimed(claims, began_ns=began_ns) for asked, claims in targets.items()}
 
-    async def release(self, targets: Sequence[PullTarget]) -> None:
-        """Give leases back whose pulls were not asked for."""
-        await self._pool.execute(self._queries["release"], [target.pull_id for target in targets])
+    async def release(self, pull_ids: Sequence[UUID]) -> None:
+        """Give leases back whose pulls were not asked for, or whose outcome nobody was told."""
+        await self._pool.execute(self._queries["release"], list(pull_ids))
 
     async def settle(self, outcomes: Sequence[PullOutcome]) -> bool:
         """End the leases of these pulls. True when some client shall be pulled again at once. May be repeated."""
@@ -89,9 +100,14 @@ class Leases:
             [encoded(outcome.difference).decode() if outcome.difference else None for outcome in outcomes],
         ]
         times = (self._times.backoff_cap_s, self._times.probe_interval_s)
-        row = await fetch_one(self._pool, self._queries["settle"], *columns, *times, *_kept(outcomes))
+        retry = [outcome.retry_after_s for outcome in outcomes]
+        row = await fetch_one(self._pool, self._queries["settle"], *columns, *times, *_kept(outcomes), retry)
         log_finished(json.loads(row["runs"]))
         return bool(row["demanded"])
+
+
+def _holder(claimant: Claimant | None, plus: int = 0) -> tuple[UUID | None, int | None]:
+    return (None, None) if claimant is None else (claimant.holder_id, claimant.number + plus)
 
 
 def _kept(outcomes: Sequence[PullOutcome]) -> list[list[Any]]:

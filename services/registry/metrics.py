@@ -65,6 +65,8 @@ class RegistryGauges:
         found = list(_of_clients(await self._statistics.clients()))
         scheduler = await self._schedule.get()
         found.append(gauge("pullsync_scheduler_running", "Whether the timer runs.", scheduler.running))
+        interval = "Seconds between two pulls of a client that has no interval of its own."
+        found.append(gauge("pullsync_scheduler_interval_seconds", interval, scheduler.sync_interval_s))
         unfinished = await self._runs.unfinished()
         found.append(gauge("pullsync_sync_runs_unfinished", "Sync runs that wait for clients.", unfinished))
         found.extend([each async for each in self._of_captures()])

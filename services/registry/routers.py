@@ -98,7 +98,7 @@ def routers_of(settings: RegistrySettings, servers: Servers, work: Work, shared:
         cleanup_interval_s=settings.pull_sync_cleanup_interval,
     )
     yield scheduler.router()
-    yield ClaimRoutes(leases=work.leases, key_fingerprint=access.key_fingerprint).router()
+    yield ClaimRoutes(leases=work.leases, holders=work.holders, key_fingerprint=access.key_fingerprint).router()
     ranking = RankingRoutes(captures=captures)
     yield ranking.router()
     facts = CaptureFacts(pool=pool, captures_pool=servers.captures_pool, queries=queries, dead_letters=dead_letters)

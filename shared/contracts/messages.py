@@ -205,6 +205,8 @@ class PullOutcome(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     """One sentence for an operator."""
     duration_s: float = 0.0
     """From the claim's request to the client's whole answer."""
+    retry_after_s: float = 0.0
+    """Seconds for which the client asks to be left alone; 0 when it does not."""
     difference: Difference | None = None
     """Of a complete pull that was stored."""
     traceparent: str | None = None

@@ -13,10 +13,12 @@ import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol, Self
 from urllib.parse import quote, urlsplit
+from uuid import uuid4
 
 import aio_pika
 import asyncpg
@@ -50,8 +52,16 @@ POSTS = (
     "scheduler/set-interval",
     "cleanup-inactive",
     "claims",
+    "heartbeat",
 )
-WITH_BODY = ("register-client", "sync-all?wait_s=0", "sync-all-background", "scheduler/set-interval", "claims")
+WITH_BODY = (
+    "register-client",
+    "sync-all?wait_s=0",
+    "sync-all-background",
+    "scheduler/set-interval",
+    "claims",
+    "heartbeat",
+)
 
 many_examples = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -1085,6 +1095,31 @@ async def test_a_claim_out_of_range_is_refused(http: httpx.AsyncClient, client_u
     assert (await http.get(f"{PULL_SYNC}/clients/user_1")).json()["in_flight"] is False
 
 
+async def test_a_heartbeat_keeps_gives_back_and_leaves(http: httpx.AsyncClient, client_url: str) -> None:
+    """What is given back is due again, and what is in hand when its puller ends."""
+    await register(http, client_url, "user_1")
+    holder_id, numbers = str(uuid4()), count(1)
+
+    async def claim(answered: int) -> list[str]:
+        holder = {"holder_id": holder_id, "number": next(numbers), "answered": answered}
+        claims = (await http.post(f"{PULL_SYNC}/claims", json={"limit": 10, "holder": holder})).json()
+        return [target["pull_id"] for target in claims["targets"]]
+
+    async def beat(**members: Any) -> None:
+        body = {"holder_id": holder_id, "answered": 1, **members}
+        assert (await http.post(f"{PULL_SYNC}/heartbeat", json=body)).status_code == 200
+
+    [first] = await claim(answered=0)
+    await beat(in_hand=[first])
+    assert await claim(answered=1) == []
+    await beat(given_back=[first])
+    [second] = await claim(answered=2)
+    assert second != first
+    await beat(answered=3, in_hand=[second], leaves=True)
+    [third] = await claim(answered=3)
+    assert third not in {first, second}
+
+
 @many_examples
 @given(path=st.sampled_from(POSTS), body=json_bodies)
 async def test_any_json_is_answered(http: httpx.AsyncClient, path: str, body: Any) -> None:
@@ -1167,6 +1202,7 @@ async def test_without_a_database(registry_settings: RegistrySettings, client_ur
                 "register-client": registration(client_url),
                 "scheduler/set-interval": {"interval": 30},
                 "claims": {"limit": 1},
+                "heartbeat": {"holder_id": str(uuid4()), "answered": 0},
             }
             for path in POSTS:
                 assert_refused(await http.post(f"{PULL_SYNC}/{path}", json=bodies.get(path, {})), 503)

@@ -389,6 +389,7 @@ async def test_the_registry_tells_what_it_knows_of_clients(database: Database, b
                 "pullsync_pulls_in_flight": 2,
                 "pullsync_sync_runs_unfinished": 1,
                 "pullsync_scheduler_running": 1,
+                "pullsync_scheduler_interval_seconds": 30,
                 "pullsync_database_up": 1,
                 'pullsync_pulls_settled_total{outcome="nothing",reason=""}': 1,
                 'pullsync_pulls_settled_total{outcome="stored",reason=""}': 1,
@@ -514,6 +515,7 @@ async def test_an_outage_of_postgres_fails_no_scrape(
             "pullsync_pulls_in_flight",
             "pullsync_captures_pending",
             "pullsync_scheduler_running",
+            "pullsync_scheduler_interval_seconds",
         }
         read |= {"pullsync_schedule_lag_seconds", "pullsync_sync_runs_unfinished", "pullsync_quarantined_items"}
         assert set(before) - set(during) == set(before) & read

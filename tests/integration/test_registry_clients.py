@@ -87,7 +87,7 @@ async def test_a_settlement_that_read_the_former_interval_does_not_escape_the_ne
     async with registry.pool.acquire() as connection, connection.transaction():
         columns = [[settled.pull_id], [0], [0], [False], [None], [None], [0.1], [None]]
         kept_in_history: list[list[object]] = [[], [], [], [], []]
-        await connection.execute(QUERIES["settle"], *columns, BACKOFF_CAP_S, PROBE_INTERVAL_S, *kept_in_history)
+        await connection.execute(QUERIES["settle"], *columns, BACKOFF_CAP_S, PROBE_INTERVAL_S, *kept_in_history, [0.0])
         changing = asyncio.create_task(registry.schedule.set_interval(5))
 
         async def told() -> bool:

@@ -100,7 +100,9 @@ SETTLED = (
     each("'failed'::text"),
     each("0::bigint"),
     each("0::bigint"),
+    each("0::float8"),
 )
+HOLDER: Final = (f"'{UUID(int=7)}'", "3")
 STATEMENTS: Final = MappingProxyType(
     {
         "a page of clients": Statement("clients", (LATE_USER, "100", *ALL)),
@@ -137,10 +139,13 @@ STATEMENTS: Final = MappingProxyType(
         "a removal of 100 old pulls": Statement("remove_old_pulls", ("'7 days'", "100")),
         "a settlement of 100": Statement("settle", SETTLED),
         "leases given back": Statement("release", (PULLS,)),
-        "a claim for a complete run": Statement("claim_complete", ("100", "'120 s'", "2000")),
-        "a claim of demanded": Statement("claim_demanded", ("2000", "'120 s'")),
-        "a claim of 500 due": Statement("claim_due", ("500", "'120 s'", "'500 ms'")),
-        "a claim of 1,000 due": Statement("claim_due", ("1000", "'120 s'", "'500 ms'")),
+        "a heartbeat": Statement("beat", (*HOLDER, PULLS)),
+        "the demands of the future": Statement("correct_demands", ("'1 s'",)),
+        "the runs of the future": Statement("correct_runs"),
+        "a claim for a complete run": Statement("claim_complete", ("100", "'120 s'", "2000", *HOLDER)),
+        "a claim of demanded": Statement("claim_demanded", ("2000", "'120 s'", *HOLDER)),
+        "a claim of 500 due": Statement("claim_due", ("500", "'120 s'", "'500 ms'", *HOLDER)),
+        "a claim of 1,000 due": Statement("claim_due", ("1000", "'120 s'", "'500 ms'", *HOLDER)),
     }
 )
 """In this order: what is undone leaves dead rows behind, of which a claim of many leaves most."""

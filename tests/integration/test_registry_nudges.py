@@ -281,7 +281,7 @@ class Silent(Publisher):
 async def test_the_dispatcher_asks_for_a_nudge_when_it_is_woken(registry: Registry) -> None:
     """Woken now for one that is due, and later for one that is booked."""
     publisher = Silent()
-    dispatcher = Dispatcher(leases=registry.leases, publisher=publisher)
+    dispatcher = Dispatcher(leases=registry.leases, holders=registry.holders, publisher=publisher)
     running = asyncio.create_task(dispatcher.run())
     try:
         nudged = await registry.nudges.nudge("ash")

@@ -401,7 +401,7 @@ async def test_a_released_lease_is_free_and_its_demand_stays(
     await register(clients, "ash")
     await pool.execute("UPDATE registry.clients SET demanded_at = now()")
     [first] = (await leases.claim_demanded())[Asked()]
-    await leases.release([first])
+    await leases.release([first.pull_id])
     [again] = (await leases.claim_demanded())[Asked()]
     assert again.pull_id != first.pull_id
     assert again.lease_expires_at - (await record(pool))["claimed_at"] == LEASE

@@ -109,7 +109,7 @@ class Chaos:
 
     async def release(self) -> None:
         """As a dispatcher without a broker does."""
-        await self._registry.leases.release(self._held[:3])
+        await self._registry.leases.release([target.pull_id for target in self._held[:3]])
         self._held = self._held[3:]
 
     async def pause(self) -> None:

@@ -105,6 +105,12 @@ def queue(name: str, **values: object) -> Facts:
     return well(diagnosis=Look(answer=found))
 
 
+IDLE: Final = {
+    **numbers(),
+    "lag_s": 0.0,
+    "in_flight": 0,
+    "recent": {**RECENT, "pulls": 0, "failed_by_reason": {}, "success_rate": None},
+}
 HERE_WELL: Final = Here(
     database=Look(
         answer={
@@ -308,6 +314,13 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
     "scheduler stopped": (counted(("running",), False), "scheduler", "problem", "stopped", "pullsync scheduler start"),
     "late": (counted(("lag_s",), 100.0), "scheduler", "warning", "100 s late", "--scale puller=3"),
     "very late": (counted(("lag_s",), 1000.0), "scheduler", "problem", "17 min late", "docker compose logs puller"),
+    "nobody pulled": (
+        well(scheduler=Look(answer=IDLE)),
+        "scheduler",
+        "problem",
+        "none was in the last 5 min",
+        "times_corrected",
+    ),
     "scheduler unknown": (
         well(scheduler=Look(error="The database is not available.")),
         "scheduler",
@@ -538,6 +551,15 @@ def test_nothing_is_found_where_all_is_well() -> None:
     checks = [finding.check for finding in findings]
     assert len(set(checks)) == len(checks) >= 20
     assert summary(findings).plain == "All is well."
+
+
+@pytest.mark.parametrize(
+    "numbers", [{"active_clients": 0}, {"in_flight": 1}, {"lag_s": 1.0}, {"sync_interval": 86_400, "active_clients": 1}]
+)
+def test_that_nobody_was_pulled_is_no_problem_by_itself(numbers: dict[str, Any]) -> None:
+    """Where nobody is to be, a pull has just begun, or the interval is long."""
+    found = {finding.check: finding for finding in judge(well(scheduler=Look(answer=IDLE | numbers)))}
+    assert found["scheduler"].state == "ok"
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from services.puller import loop
+from services.puller.leases import ClaimNumber
 from services.puller.loop import Pulls, Timer
 from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi
@@ -25,10 +26,11 @@ class Registry(RegistryApi):
         super().__init__(http=httpx.AsyncClient(), backend_url="http://registry", key_fingerprint=None)
         self.claims = 0
 
-    async def claim(self, limit: int, *, ahead_s: float) -> tuple[PullTarget, ...]:
+    async def claim(self, limit: int, *, ahead_s: float, claim: ClaimNumber) -> tuple[PullTarget, ...]:
         """Count."""
         assert limit > 0
         assert ahead_s > loop.CLAIM_EVERY_S
+        assert claim.number == claim.answered + 1
         self.claims += 1
         return ()
 

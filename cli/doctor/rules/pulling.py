@@ -46,8 +46,23 @@ def scheduler(facts: Facts) -> Iterator[Finding]:
             "Look whether pullers run and reach the registry: docker compose logs puller. If they are all busy, run "
             "more: docker compose up -d --scale puller=3; or pull less often: pullsync scheduler set-interval SECONDS",
         )
+    elif _stands_still(found):
+        yield problem(
+            "scheduler",
+            f"It runs, and of {counted(found['active_clients'], 'client')} to be pulled every {every} none was in the "
+            f"last {duration(found['recent']['window_s'])}.",
+            "Was the clock of the database wrong? Compare: docker compose exec postgres date. The registry corrects "
+            "times that are too far ahead within a minute: docker compose logs registry | grep times_corrected",
+        )
     else:
         yield ok("scheduler", f"It runs: each client is pulled every {every}.")
+
+
+def _stands_still(found: Json) -> bool:
+    """Whether nobody was pulled though several pulls were to come, nobody is due, and no pull is under way."""
+    recent = found["recent"]
+    is_idle = not recent["pulls"] and not found["in_flight"] and not found["lag_s"]
+    return is_idle and found["active_clients"] * recent["window_s"] > 3 * found["sync_interval"]
 
 
 def clients(facts: Facts) -> Iterator[Finding]:

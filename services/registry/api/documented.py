@@ -169,6 +169,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             }
         }
     ),
+    "pullers_heartbeat": Documented(answers=_says("The leases stay.")),
     "pullers_claim": Documented(
         answers={
             200: {

@@ -60,6 +60,7 @@ NEEDS: Final[Mapping[str, Need]] = {
     "scheduler_set_interval": Need.OPERATE,
     "scheduler_cleanup_inactive": Need.ADMIN,
     "pullers_claim": Need.SERVICE,
+    "pullers_heartbeat": Need.SERVICE,
     "ranking": Need.READ,
     "ranking_stats": Need.READ,
     "ranking_users": Need.READ,

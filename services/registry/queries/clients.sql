@@ -93,12 +93,15 @@ WHERE user_id = $1 RETURNING user_id;
 -- A nudge makes the client due now, so many ($3) in a burst. Beyond that, one that comes within the spacing ($2) books a
 -- single pull for its end, and while that is booked, others change nothing: it will begin later than they came. (It is the
 -- generic cell rate algorithm.) What is due already is not put off by a booking: the booking becomes the demand when that
--- pull settles.
+-- pull settles. What is further ahead than a burst and its spacing allow was written by a clock that was wrong.
 WITH client AS (
-    SELECT c.user_id, c.nudged_at, c.paused, s.running, t.asked_at,
-           greatest(t.asked_at, c.nudges_spaced_until - ($3 - 1) * $2::interval) AS due_at,
-           greatest(t.asked_at, c.nudges_spaced_until) + $2::interval AS spaced_until
-    FROM registry.clients AS c, registry.scheduler AS s, LATERAL (SELECT clock_timestamp()) AS t (asked_at)
+    SELECT c.user_id, b.nudged_at, c.paused, s.running, t.asked_at,
+           greatest(t.asked_at, b.spaced_until - ($3 - 1) * $2::interval) AS due_at,
+           greatest(t.asked_at, b.spaced_until) + $2::interval AS spaced_until
+    FROM registry.clients AS c, registry.scheduler AS s, LATERAL (SELECT clock_timestamp()) AS t (asked_at), LATERAL (
+        SELECT CASE WHEN c.nudged_at <= t.asked_at + $2::interval THEN c.nudged_at END,
+               CASE WHEN c.nudges_spaced_until <= t.asked_at + ($3 + 1) * $2::interval THEN c.nudges_spaced_until END
+    ) AS b (nudged_at, spaced_until)
     WHERE c.user_id = $1 FOR UPDATE OF c
 ),
 nudged AS (

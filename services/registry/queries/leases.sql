@@ -1,15 +1,15 @@
 -- Leases: who may pull a client, until when, and what became of it. Whatever statistics the planner has, the clients that
 -- were chosen are found by key (`= ANY (ARRAY (...))`): a join with them may read the whole table.
 -- A lease that ended without a settlement makes the next one twice as long, up to 32 times: when what is stored can't be
--- settled for hours, the queue does not fill with copies.
+-- settled for hours, the queue does not fill with copies. Who claims is a holder, and numbers its claims (holders.sql).
 
 -- name: claim_due
 -- Hands out a lease on each client that is due, or will be within $3, oldest slot first, and says when it is; concurrent
--- claims never get the same client.
+-- claims never get the same client. $4 is the holder, $5 the number of its claim (null: none).
 WITH due AS (
     SELECT user_id, next_pull_at AS due_at FROM registry.clients
     WHERE next_pull_at <= now() + $3::interval AND NOT paused AND (SELECT running FROM registry.scheduler)
-      AND (pull_id IS NULL OR next_pull_at <= now())
+      AND (pull_id IS NULL OR next_pull_at <= now()) AND (SELECT registry.begin_claim($4, $5))
     ORDER BY next_pull_at LIMIT $1 FOR UPDATE SKIP LOCKED
 ),
 claimed AS (
@@ -18,8 +18,10 @@ claimed AS (
         pull_since = NULL,
         pull_run = NULL,
         claimed_at = now(),
-        leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
-        next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
+        holder_id = $4,
+        claim = $5,
+        leases_lost = least(c.leases_lost + (c.pull_id IS NOT NULL)::integer, 5),
+        next_pull_at = now() + $2::interval * 2 ^ least(c.leases_lost + (c.pull_id IS NOT NULL)::integer, 5)
     WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
     RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at
 )
@@ -32,6 +34,7 @@ FROM claimed AS c JOIN due AS d USING (user_id);
 WITH due AS (
     SELECT user_id FROM registry.clients
     WHERE demanded_at <= clock_timestamp() AND NOT paused AND (pull_id IS NULL OR next_pull_at <= now())
+      AND (SELECT registry.begin_claim($3, $4))
     ORDER BY demanded_at
     LIMIT greatest(0, $1 - (SELECT count(*) FROM (
         SELECT FROM registry.clients WHERE pull_id IS NOT NULL AND next_pull_at > now() ORDER BY next_pull_at LIMIT $1
@@ -43,8 +46,10 @@ UPDATE registry.clients AS c SET
     pull_since = c.demanded_since,
     pull_run = NULL,
     claimed_at = now(),
-    leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
-    next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
+    holder_id = $3,
+    claim = $4,
+    leases_lost = least(c.leases_lost + (c.pull_id IS NOT NULL)::integer, 5),
+    next_pull_at = now() + $2::interval * 2 ^ least(c.leases_lost + (c.pull_id IS NOT NULL)::integer, 5)
 WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
 RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at, c.pull_since;
 
@@ -58,7 +63,7 @@ due AS (
     SELECT c.user_id
     FROM registry.sync_run_clients AS p JOIN registry.clients AS c USING (user_id)
     WHERE p.run_id = (SELECT run_id FROM run) AND p.settled_at IS NULL
-      AND NOT c.paused AND (c.pull_id IS NULL OR c.next_pull_at <= now())
+      AND NOT c.paused AND (c.pull_id IS NULL OR c.next_pull_at <= now()) AND (SELECT registry.begin_claim($4, $5))
     ORDER BY p.user_id
     LIMIT CASE
         WHEN $3 > (SELECT count(*) FROM (
@@ -77,8 +82,10 @@ UPDATE registry.clients AS c SET
     pull_since = NULL,
     pull_run = (SELECT run_id FROM run),
     claimed_at = now(),
-    leases_lost = CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END,
-    next_pull_at = now() + $2::interval * 2 ^ CASE WHEN c.pull_id IS NULL THEN 0 ELSE least(c.leases_lost + 1, 5) END
+    holder_id = $4,
+    claim = $5,
+    leases_lost = least(c.leases_lost + (c.pull_id IS NOT NULL)::integer, 5),
+    next_pull_at = now() + $2::interval * 2 ^ least(c.leases_lost + (c.pull_id IS NOT NULL)::integer, 5)
 WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM due))
 RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at AS lease_expires_at, c.claimed_at,
           c.pull_run, (SELECT p.compared_until FROM registry.sync_run_clients AS p
@@ -86,11 +93,12 @@ RETURNING c.pull_id, c.user_id, c.client_url, c.token_generation, c.next_pull_at
           (SELECT delete_unknown FROM run) AS delete_unknown;
 
 -- name: release
--- Gives leases back whose pull was never asked for; the client is due again, and a demand stays.
+-- Gives leases back whose pulls were never asked for, or whose outcome nobody was told; the client is due again, and a
+-- demand stays.
 WITH held AS (
     SELECT user_id FROM registry.clients WHERE pull_id = ANY($1::uuid[]) ORDER BY user_id FOR UPDATE
 )
-UPDATE registry.clients AS c SET pull_id = NULL, pull_run = NULL, next_pull_at = now()
+UPDATE registry.clients AS c SET pull_id = NULL, pull_run = NULL, holder_id = NULL, next_pull_at = now()
 FROM held WHERE c.user_id = held.user_id;
 
 -- name: settle
@@ -101,15 +109,22 @@ FROM held WHERE c.user_id = held.user_id;
 -- that were made for it, and those settle nothing else.
 WITH outcomes AS (
     SELECT DISTINCT ON (pull_id) * FROM unnest(
-        $1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::float8[], $8::jsonb[]
-    ) AS t (pull_id, stored, pending, more_pending, reason, error, duration_s, difference)
+        $1::uuid[], $2::bigint[], $3::bigint[], $4::boolean[], $5::text[], $6::text[], $7::float8[], $8::jsonb[],
+        $16::float8[]
+    ) AS t (pull_id, stored, pending, more_pending, reason, error, duration_s, difference, retry_after_s)
 ),
 held AS (
-    SELECT c.user_id, c.claimed_at, c.pull_since, c.pull_run, o.*,
+    SELECT c.user_id, least(c.claimed_at, now()) AS claimed_at, c.pull_since, c.pull_run, o.*,
+           -- When the pull began; of a clock that was ahead then nobody knows what came later.
+           CASE WHEN c.claimed_at <= now() THEN c.claimed_at ELSE '-infinity' END AS began_at,
            o.reason IS NULL AND CASE
                WHEN c.pull_run IS NULL THEN o.more_pending ELSE o.difference ->> 'until' IS NOT NULL
            END AS goes_on,
-           coalesce(greatest(c.demanded_at, c.nudged_at) > c.claimed_at, false) AS demanded_since_then
+           coalesce(
+               greatest(c.demanded_at, c.nudged_at)
+                   > CASE WHEN c.claimed_at <= now() THEN c.claimed_at ELSE '-infinity' END,
+               false
+           ) AS demanded_since_then
     FROM registry.clients AS c JOIN outcomes AS o USING (pull_id)
     ORDER BY c.user_id FOR UPDATE OF c
 ),
@@ -117,6 +132,7 @@ clients AS (
     UPDATE registry.clients AS c SET
         pull_id = NULL,
         pull_run = NULL,
+        holder_id = NULL,
         leases_lost = 0,
         failures = CASE WHEN h.reason IS NULL THEN 0 ELSE c.failures + 1 END,
         inactive_since = CASE WHEN h.reason IS NOT NULL THEN c.inactive_since END,
@@ -125,12 +141,18 @@ clients AS (
                 THEN registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now())
             WHEN c.inactive_since IS NOT NULL THEN now() + (0.75 + random() / 2)
                 * make_interval(secs => greatest($10, coalesce(c.sync_interval_s, s.sync_interval_s)))
-            ELSE now() + registry.backoff(c.failures + 1, coalesce(c.sync_interval_s, s.sync_interval_s), $9)
+            ELSE now() + greatest(
+                registry.backoff(c.failures + 1, coalesce(c.sync_interval_s, s.sync_interval_s), $9),
+                -- What the client asks for, if it is no longer than a backoff may be.
+                make_interval(secs => least(
+                    h.retry_after_s, greatest($9, 2 * coalesce(c.sync_interval_s, s.sync_interval_s))
+                ))
+            )
         END,
         demanded_at = CASE
             WHEN h.pull_run IS NOT NULL THEN c.demanded_at
             WHEN h.goes_on THEN clock_timestamp()
-            WHEN c.demanded_at > c.claimed_at THEN c.demanded_at
+            WHEN c.demanded_at > h.began_at THEN c.demanded_at
             WHEN h.demanded_since_then THEN c.nudged_at
         END,
         demanded_since = CASE
@@ -138,14 +160,14 @@ clients AS (
             WHEN h.demanded_since_then THEN registry.earlier(c.demanded_since, c.pull_since)
             ELSE c.pull_since
         END,
-        last_pull_at = c.claimed_at,
+        last_pull_at = h.claimed_at,
         last_success_at = CASE WHEN h.reason IS NULL THEN now() ELSE c.last_success_at END,
         last_reason = h.reason,
         last_error = h.error,
         last_duration_s = h.duration_s,
         pending = CASE WHEN h.pull_run IS NULL THEN h.pending ELSE c.pending END,
         emptied_at = CASE
-            WHEN h.reason IS NULL AND h.pull_run IS NULL AND h.pull_since IS NULL AND h.pending = 0 THEN c.claimed_at
+            WHEN h.reason IS NULL AND h.pull_run IS NULL AND h.pull_since IS NULL AND h.pending = 0 THEN h.claimed_at
             ELSE c.emptied_at
         END,
         stored = c.stored + h.stored
@@ -168,7 +190,7 @@ parts AS (
     WHERE p.user_id = h.user_id AND p.settled_at IS NULL AND r.run_id = p.run_id
       AND CASE
           WHEN h.pull_run IS NOT NULL THEN r.run_id = h.pull_run
-          ELSE r.kind <> 'sync-complete-state' AND r.created_at <= h.claimed_at
+          ELSE r.kind <> 'sync-complete-state' AND r.created_at <= h.began_at
                AND (h.pull_since IS NULL OR h.pull_since <= r.since)
       END
     RETURNING p.run_id, p.settled_at, h.stored, p.reason, h.difference

@@ -38,10 +38,10 @@ FROM registry.scheduler AS s, waiting AS w
 WHERE c.user_id = w.user_id;
 
 -- name: begin_cleanup
--- True for one of all registries, and only when the last cleanup was longer ago than the interval. The others wait for
--- the end of that one's transaction, and are refused then.
+-- True for one of all registries, and only when the last cleanup was longer ago than the interval, or in the future. The
+-- others wait for the end of that one's transaction, and are refused then.
 UPDATE registry.scheduler SET last_cleanup = now()
-WHERE last_cleanup IS NULL OR last_cleanup <= now() - $1::interval
+WHERE last_cleanup IS NULL OR last_cleanup NOT BETWEEN now() - $1::interval AND now() + interval '1 minute'
 RETURNING true;
 
 -- name: lock_silent

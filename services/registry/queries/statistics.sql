@@ -20,7 +20,7 @@ FROM registry.client_counts;
 -- Pulls that ended in the last minutes. A median is the upper end of the bucket in which half of the pulls are reached.
 WITH recent AS (
     SELECT reason, bucket, sum(pulls) AS pulls, sum(stored) AS stored
-    FROM registry.pull_minutes WHERE minute > now() - $1::interval GROUP BY reason, bucket
+    FROM registry.pull_minutes WHERE minute > now() - $1::interval AND minute <= now() GROUP BY reason, bucket
 ),
 by_duration AS (
     SELECT bucket, sum(sum(pulls)) OVER (ORDER BY bucket) AS up_to, sum(sum(pulls)) OVER () AS pulls
@@ -35,7 +35,7 @@ FROM recent;
 
 -- name: pull_failures
 SELECT reason, sum(pulls)::bigint AS pulls FROM registry.pull_minutes
-WHERE minute > now() - $1::interval AND reason <> ''
+WHERE minute > now() - $1::interval AND minute <= now() AND reason <> ''
 GROUP BY reason ORDER BY reason;
 
 -- name: pull_minutes_of_an_hour

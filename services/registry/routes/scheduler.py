@@ -113,8 +113,14 @@ class SchedulerRoutes:
     async def cleanup_inactive(self) -> CleanedUp:
         """Mark the clients that are silent, and remove those that were for the whole retention."""
         cleaned = await self._cleanup.now()
+        message = f"Removed {cleaned.removed} clients, and marked {cleaned.marked_inactive} as inactive."
+        if cleaned.clock_jumped:
+            message = (
+                "Removed nothing: the database's clock jumped since the last cleanup, or nobody looked at it for ten "
+                "minutes. If the clock is right now, ask again."
+            )
         return CleanedUp(
-            message=f"Removed {cleaned.removed} clients, and marked {cleaned.marked_inactive} as inactive.",
+            message=message,
             removed_clients=cleaned.removed,
             marked_inactive=cleaned.marked_inactive,
         )

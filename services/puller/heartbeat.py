@@ -1,0 +1,50 @@
+"""Shows the registry that this puller is alive, and what it holds."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from services.puller.leases import HeldLeases
+from services.puller.registry_api import RegistryApi, RegistryAwayError
+from shared.contracts.claims import HEARTBEAT_EVERY_S
+
+_GOODBYE_S: Final = 1.0
+
+log = structlog.get_logger()
+
+
+class Heartbeat:
+    """One each few seconds; a registry that is away gets the next one."""
+
+    def __init__(self, *, registry: RegistryApi, leases: HeldLeases) -> None:
+        self._registry = registry
+        self._leases = leases
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        while True:
+            with suppress(RegistryAwayError):  # the timer, which asks more often, logs it
+                await self.beat()
+            await asyncio.sleep(HEARTBEAT_EVERY_S)
+
+    async def beat(self) -> None:
+        """Tell what is held.
+
+        Raises:
+            RegistryAwayError: it was not told; the next beat tells all of it.
+        """
+        held = self._leases.held()
+        await self._registry.heartbeat(held)
+        self._leases.told(held)
+
+    async def leave(self) -> None:
+        """Give back what is still in hand, at the end; without an answer the registry finds it out by the silence."""
+        try:
+            async with asyncio.timeout(_GOODBYE_S):
+                await self._registry.heartbeat(self._leases.held(), leaves=True)
+        except (RegistryAwayError, TimeoutError) as error:
+            log.info("goodbye_untold", problem=str(error) or type(error).__name__)
