@@ -6,8 +6,9 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 
+import asyncpg
 import httpx
 import pytest
 
@@ -36,6 +37,22 @@ async def in_flight(world: World) -> bool:
     return bool(answer.json()["in_flight"])
 
 
+@asynccontextmanager
+async def hanging_pull(world: World) -> AsyncIterator[None]:
+    """The client stands still, and a pull waits for it that began after that."""
+    connection = await asyncpg.connect(world.database.registry_url)
+    with frozen(world, "client-1"):
+        frozen_at = await connection.fetchval("SELECT clock_timestamp()")
+
+        async def began() -> bool:
+            query = "SELECT pull_id IS NOT NULL AND claimed_at > $1 FROM registry.clients"
+            return bool(await connection.fetchval(query, frozen_at))
+
+        await eventually(began)
+        await connection.close()
+        yield
+
+
 @pytest.fixture
 async def world(stack: Stack, database: Database) -> AsyncIterator[World]:
     """Services whose leases last, and a client, whose first capture is stored."""
@@ -52,9 +69,9 @@ async def world(stack: Stack, database: Database) -> AsyncIterator[World]:
 
 async def test_a_pull_that_died_with_its_puller_is_made_again(world: World) -> None:
     """By the one that is started in its place."""
-    with frozen(world, "client-1"):
-        await eventually(lambda: in_flight(world))
+    async with hanging_pull(world):
         await asyncio.to_thread(world.stack.kill, "puller-1")
+    assert await in_flight(world)
     await world.capture("client-1", pokemon_id=2)
     await asyncio.to_thread(world.stack.start, "puller-1")
     await world.told("client-1")
@@ -63,8 +80,7 @@ async def test_a_pull_that_died_with_its_puller_is_made_again(world: World) -> N
 
 async def test_a_pull_that_was_under_way_when_its_puller_was_stopped_is_made_again(world: World) -> None:
     """It is given back: nobody waits until the silence is noticed."""
-    with frozen(world, "client-1"):
-        await eventually(lambda: in_flight(world))
+    async with hanging_pull(world):
         await asyncio.to_thread(world.stack.stop, "puller-1")
         assert not await in_flight(world)
 

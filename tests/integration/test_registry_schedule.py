@@ -336,6 +336,19 @@ async def test_clients_that_fail_together_come_back_apart(pool: asyncpg.Pool, le
     assert fullest < 2 * 1_000 / 15
 
 
+@pytest.mark.parametrize(("asked_s", "at_least_s", "at_most_s"), [(600, 600, 600), (0.001, 15, 30), (1e9, 900, 900)])
+async def test_a_client_is_left_alone_as_long_as_it_asks(
+    leases: Leases, clients: Clients, pool: asyncpg.Pool, asked_s: float, at_least_s: float, at_most_s: float
+) -> None:
+    """But never shorter than after any failure, nor longer than the longest backoff."""
+    await register(clients, "ash")
+    [target] = await leases.claim_due(1)
+    await leases.settle([replace(failed(target), retry_after_s=asked_s)])
+    row = await record(pool)
+    wait_s = (row["next_pull_at"] - row["read_at"]).total_seconds()
+    assert at_least_s - 5 <= wait_s <= at_most_s
+
+
 async def test_a_success_forgets_the_failures(clients: Clients, pool: asyncpg.Pool, leases: Leases) -> None:
     """The client is back in its slot, and the reason is gone."""
     await register(clients, "ash")
