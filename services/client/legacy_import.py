@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.client.errors import StoreUnavailableError
 from services.client.store import ForeignCapture
-from shared.contracts.client_protocol import Capture, UtcDatetime
+from shared.contracts.client_protocol import Capture
+from shared.contracts.times import UtcDatetime
 from shared.errors import StartupError
 
 if TYPE_CHECKING:

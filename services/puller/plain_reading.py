@@ -16,8 +16,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from shared.contracts.client_protocol import ID_CHARS, Action, in_utc
+from shared.contracts.client_protocol import ID_CHARS, Action
 from shared.contracts.messages import PulledCapture
+from shared.contracts.times import FIRST_YEAR, LAST_YEAR, in_utc
 
 _FINER: Final = re.compile(rb"\.[0-9]{7}")
 """A time with more digits than are kept: here they would be rounded, and elsewhere they are cut."""
@@ -93,6 +94,6 @@ def _pulled(item: _Capture) -> PulledCapture:
         pokemon_id=item.pokemon_id,
         pokemon_name=item.pokemon_name,
         action=item.action,
-        timestamp=at if at.tzinfo is UTC else in_utc(at),
+        timestamp=at if at.tzinfo is UTC and FIRST_YEAR < at.year < LAST_YEAR else in_utc(at),
         removed=item.metadata is not None and item.metadata.removed,
     )

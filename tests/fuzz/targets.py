@@ -53,11 +53,11 @@ from shared.contracts.client_protocol import (
     Capture,
     Health,
     Metadata,
-    iso_millis,
     registration_key_digest,
 )
 from shared.contracts.encoding import UnreadableMessageError, decoded, encoded
 from shared.contracts.messages import CaptureBatch, CompletePull, Message, Part, Pull, PulledCapture, UnreadableItem
+from shared.contracts.times import iso_millis
 from shared.errors import StartupError
 from shared.tokens import bearer, is_one_of, is_sendable
 
