@@ -104,7 +104,7 @@ def _read_capture(number: int, item: object) -> ForeignCapture:
 def _read_last_sync(value: object) -> datetime | None:
     reader: TypeAdapter[datetime | None] = TypeAdapter(UtcDatetime | None)
     try:
-        return reader.validate_json(json.dumps(value), strict=True)
+        return reader.validate_json(json.dumps(value))
     except ValidationError as error:
         message = f"last_sync is damaged ({_first_problem(error)})"
         raise ValueError(message) from error
