@@ -31,7 +31,7 @@ def in_utc(value: datetime) -> datetime:
     """The same moment in UTC, within the ends of time; one without a zone is taken as UTC, as the protocol says."""
     if value.tzinfo is None:
         value = value.replace(tzinfo=UTC)
-    if FIRST_YEAR < value.year < LAST_YEAR:
+    if FIRST_YEAR < value.year < LAST_YEAR:  # as nearly all are
         return value.astimezone(UTC)
     try:
         return min(max(value.astimezone(UTC), EARLIEST), LATEST)
