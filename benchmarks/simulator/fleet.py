@@ -11,7 +11,8 @@ from random import Random
 from typing import Final
 
 from benchmarks.simulator.http import Request, Response
-from shared.contracts.client_protocol import ACKNOWLEDGE_PATH, HEALTH_PATH, SYNC_DATA_PATH, iso_millis
+from shared.contracts.client_protocol import ACKNOWLEDGE_PATH, HEALTH_PATH, SYNC_DATA_PATH
+from shared.contracts.times import iso_millis
 
 FIRST_ADDRESS: Final = 64 << 16
 """127.64.0.0: that of the client with the number 0."""

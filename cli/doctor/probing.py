@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final
 
-from pydantic import ValidationError
-
 from cli.doctor.facts import ClientProbe
-from shared.contracts.client_protocol import HEALTH_PATH, Health
+from shared.contracts.client_answers import UnreadableTextError, read_health
+from shared.contracts.client_protocol import HEALTH_PATH
 from shared.contracts.messages import Reason
 from shared.outbound.client_http import ClientCallError, ClientHttp
 from shared.outbound.policy import USUAL_PORTS, OutboundPolicy
@@ -40,8 +39,8 @@ async def _ask(client_url: str, settings: ProbeSettings) -> ClientProbe:
         says = await _health(client_url, settings)
     except ClientCallError as error:
         return ClientProbe(client_url=client_url, says=None, reason=error.reason, error=str(error))
-    except ValidationError:
-        error_text = "it answers something else than its health"
+    except UnreadableTextError as error:
+        error_text = f"it answers something else than its health: it {error}"
         return ClientProbe(client_url=client_url, says=None, reason=Reason.BAD_PAYLOAD, error=error_text)
     return ClientProbe(client_url=client_url, says=says)
 
@@ -50,4 +49,4 @@ async def _health(client_url: str, settings: ProbeSettings) -> dict[str, Any]:
     policy = OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports)
     http = ClientHttp(policy=policy, timeout_s=_TIMEOUT_S, body_limit_bytes=_BYTES, ca_file=settings.pull_sync_ca_file)
     async with http, http.get(f"{client_url}{HEALTH_PATH}") as body:
-        return Health.model_validate_json(body).model_dump(mode="json")
+        return read_health(body).model_dump(mode="json")

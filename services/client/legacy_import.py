@@ -15,7 +15,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from services.client.errors import StoreUnavailableError
 from services.client.store import ForeignCapture
-from shared.contracts.client_protocol import Capture, UtcDatetime
+from shared.contracts.client_protocol import Capture
+from shared.contracts.times import UtcDatetime
 from shared.errors import StartupError
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ def _read_capture(number: int, item: object) -> ForeignCapture:
 def _read_last_sync(value: object) -> datetime | None:
     reader: TypeAdapter[datetime | None] = TypeAdapter(UtcDatetime | None)
     try:
-        return reader.validate_json(json.dumps(value), strict=True)
+        return reader.validate_json(json.dumps(value))
     except ValidationError as error:
         message = f"last_sync is damaged ({_first_problem(error)})"
         raise ValueError(message) from error

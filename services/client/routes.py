@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final
 
 import structlog
 from fastapi import APIRouter, Depends, Query, Request, Response
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 from starlette.background import BackgroundTask
 
@@ -34,10 +34,9 @@ from shared.contracts.client_protocol import (
     Health,
     Stats,
     SyncData,
-    UtcDatetime,
-    in_utc,
     registration_key_digest,
 )
+from shared.contracts.times import EARLIEST, UtcDatetime, UtcDatetimeOrDay
 
 log = structlog.get_logger()
 
@@ -52,16 +51,20 @@ _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
+_SINCE: Final[TypeAdapter[datetime]] = TypeAdapter(UtcDatetimeOrDay)
+
+
 def read_since(value: object) -> datetime | None:
-    """An ISO 8601 time; nothing when empty; an offset's `+` may have become a space on its way through a URL."""
+    """An ISO 8601 time; nothing when empty, or before all times; an offset's `+` may have become a space in the URL."""
     if not isinstance(value, str) or not value:
         return None
     text = value.replace(" ", "+") if "T" in value else value
     try:
-        return in_utc(datetime.fromisoformat(text))
-    except ValueError as error:
+        since = _SINCE.validate_python(text)
+    except ValidationError as error:
         expected = "an ISO 8601 time such as 2026-01-31T12:00:00.000Z is expected"
         raise PydanticCustomError("since", expected) from error  # noqa: EM101 - a kind, the message is beside it
+    return None if since <= EARLIEST else since
 
 
 Since = Annotated[UtcDatetime | None, BeforeValidator(read_since), Query()]

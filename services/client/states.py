@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from services.client.errors import StoreUnavailableError
-from shared.contracts.client_protocol import iso_millis
+from shared.contracts.times import iso_millis
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

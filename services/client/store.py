@@ -13,7 +13,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from services.client.errors import IdTakenError
-from shared.contracts.client_protocol import iso_millis
+from shared.contracts.times import iso_millis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence

@@ -54,8 +54,14 @@ class Acknowledger:
             acknowledgements=(msgspec.structs.replace(told, outcome=None),), attempts=attempts + 1
         )
         try:
-            await self._publisher.publish(again, routing_key=delay_routing_key(ACKNOWLEDGE_DELAYS_S[attempts]))
+            await self._publisher.publish(again, routing_key=delay_routing_key(_delay_s(attempts, error.retry_after_s)))
         except PublishError as publish_error:
             log.warning("acknowledgement_dropped", problem=str(publish_error))
             return Told.GIVEN_UP
         return Told.RETRIED
+
+
+def _delay_s(attempts: int, retry_after_s: float) -> int:
+    """That of this attempt, or the first after it that is as long as the client asks for; at most the last."""
+    delays_s = ACKNOWLEDGE_DELAYS_S[attempts:]
+    return next((delay_s for delay_s in delays_s if delay_s >= retry_after_s), delays_s[-1])

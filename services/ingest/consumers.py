@@ -172,4 +172,4 @@ def _settled(outcome: PullOutcome, told: Acknowledgement, error: ClientCallError
     if error is None:
         return replace(outcome, pending=max(0, outcome.pending - len(told.capture_ids)))
     text = f"stored, but the client could not be told: {error.reason}: {error.sentence}"
-    return replace(outcome, reason=Reason.UNACKNOWLEDGED, error=text)
+    return replace(outcome, reason=Reason.UNACKNOWLEDGED, error=text, retry_after_s=error.retry_after_s)

@@ -11,7 +11,10 @@ from datetime import datetime
 from typing import Any, Final
 from uuid import UUID
 
+import msgspec
+
 from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.contracts.times import FIRST_YEAR, LAST_YEAR, in_utc
 
 COLUMNS: Final = (
     *("user_id", "capture_id", "pokemon_id", "pokemon_name", "action", "removed", "captured_at", "metadata"),
@@ -92,11 +95,18 @@ def _candidates(received: Iterable[tuple[int, ReceivedPull]], known: Iterable[st
     by_id: dict[str, _Candidate] = {}
     for number, pull in sorted(received, key=_receipt):
         received_at = pull.received_at
-        for capture in pull.captures:
+        for capture in map(_bounded, pull.captures):
             by_id.setdefault(capture.capture_id, (capture, number, received_at))
     for capture_id in known:
         by_id.pop(capture_id, None)
     return by_id
+
+
+def _bounded(capture: PulledCapture) -> PulledCapture:
+    """With a finite time, also when a puller of before, or the quarantine, has another one."""
+    if FIRST_YEAR < capture.timestamp.year < LAST_YEAR:
+        return capture
+    return msgspec.structs.replace(capture, timestamp=in_utc(capture.timestamp))
 
 
 def _order_of_moves(candidates: Mapping[str, _Candidate], before: int) -> dict[str, int]:

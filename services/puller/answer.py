@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Generic, TypeVar
 
 import msgspec
-from pydantic import FailFast, Field, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, FailFast, Field, TypeAdapter, ValidationError
 
 from services.puller.plain_reading import parse_plain_answer
 from shared.contracts.capture_reading import cut_item, read_item
+from shared.contracts.client_answers import UnreadableTextError, json_text
 from shared.contracts.client_protocol import Capture, WireModel
+from shared.contracts.lenient_fields import whole_number
 from shared.contracts.messages import PulledCapture, UnreadableItem
 
 _LONGEST_INT: Final = 4_300
@@ -50,10 +53,32 @@ _CAPTURE: Final = TypeAdapter(Capture)
 
 ItemT = TypeVar("ItemT")
 AnswerT = TypeVar("AnswerT", bound="Answer[Any]")
+HasNone = Callable[[Mapping[str, Any]], bool]
 
 
 class UnreadableAnswerError(Exception):
     """The answer as a whole is not what was asked for; the text is one sentence."""
+
+
+def _number(value: object) -> object:
+    """A whole number, whatever its type; what is none, the yes and no of pydantic included, is refused.
+
+    Raises:
+        ValueError: it is none.
+    """
+    number = whole_number(value)
+    if isinstance(number, bool) or not isinstance(number, int):
+        message = "a whole number is expected"
+        raise ValueError(message)  # noqa: TRY004 - pydantic makes its error of it
+    return number
+
+
+def _count_or_none(value: object) -> int | None:
+    try:
+        number = _number(value)
+    except ValueError:
+        return None
+    return number if isinstance(number, int) and number >= 0 else None
 
 
 class Answer(WireModel, Generic[ItemT]):
@@ -66,14 +91,33 @@ class Answer(WireModel, Generic[ItemT]):
 class PendingAnswer(Answer[ItemT], Generic[ItemT]):
     """Of `sync-data`."""
 
-    total_pending: Annotated[int, Field(ge=0)] | None = None
+    total_pending: Annotated[int | None, BeforeValidator(_count_or_none)] = None
+    """None when what is said is no count: it is information, and costs no capture."""
 
 
 class CompleteAnswer(Answer[ItemT], Generic[ItemT]):
     """Of `all-captures`."""
 
-    total_captures: Annotated[int, Field(ge=0)]
-    """Whether the answer is a part is known from it alone, so it must be there."""
+    total_captures: Annotated[int, Field(ge=0), BeforeValidator(_number)]
+    """Whether the answer is a part is known from it alone, so it must be there, and right."""
+
+
+def says_nothing_pending(answer: Mapping[str, Any]) -> bool:
+    """Whether an answer of `sync-data` without a list of captures has none: Go writes an empty list as null.
+
+    It must not say that something is pending. Where `captures` is missing, or empty in another way, it must say that
+    nothing is.
+    """
+    total = whole_number(answer.get("total_pending"))
+    if "captures" in answer and answer["captures"] is None:
+        return total is None or (type(total) in {int, float} and total <= 0)
+    return type(total) is int and total == 0 and not answer.get("captures")
+
+
+def says_has_nothing(answer: Mapping[str, Any]) -> bool:
+    """The same for `all-captures`, where it may delete what is stored: so both members must be there, and agree."""
+    total = whole_number(answer.get("total_captures"))
+    return type(total) is int and total == 0 and "captures" in answer and answer["captures"] is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,25 +151,33 @@ def read_opened(item: PulledCapture | UnreadableItem | Capture | Any, owner: str
     return item if isinstance(item, (PulledCapture, UnreadableItem)) else read_item(item, owner)
 
 
-def parse_answer(body: bytes, *, whole: TypeAdapter[AnswerT], envelope: TypeAdapter[AnswerT]) -> AnswerT:
+def parse_answer(
+    body: bytes, *, whole: TypeAdapter[AnswerT], envelope: TypeAdapter[AnswerT], has_none: HasNone
+) -> AnswerT:
     """The answer, by `whole` when every item in it is a capture, else by `envelope`, with its items as they are.
 
     Those of a large answer are to be `opened`, one by one; a heavy one costs no other.
     What is nested too deeply to be anything is null; it costs the item that it is in, and no other.
+    `has_none` tells of an answer without a list of captures whether that is an empty one.
 
     Raises:
         UnreadableAnswerError: it is no JSON, not of the envelope's shape, or of more pieces than captures can have.
     """
+    try:
+        body = json_text(body)
+    except UnreadableTextError as error:
+        text = f"the answer {error}"
+        raise UnreadableAnswerError(text) from error
     _check_pieces(body)
     if len(body) > ITEM_BYTES:
-        return _parse_in_parts(body, envelope)
+        return _parse_in_parts(body, envelope, has_none)
     try:
         return whole.validate_json(body)
     except ValidationError:
-        return _parse_loosely(body, envelope)
+        return _parse_loosely(body, envelope, has_none)
 
 
-def _parse_in_parts(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
+def _parse_in_parts(body: bytes, envelope: TypeAdapter[AnswerT], has_none: HasNone) -> AnswerT:
     """The answer with each item, unless it is a mere word or number, as its text."""
     around, items = _taken_apart(body)
     if around.count(b",") > len(items) + _MOST_AROUND:
@@ -133,15 +185,18 @@ def _parse_in_parts(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
     if around.count(b",") > len(items) + _MOST_AROUND:
         text = f"the answer has more than {_MOST_AROUND} values around its captures"
         raise UnreadableAnswerError(text)
-    answer = _parse_loosely(around, envelope)
+    answer = _parse_loosely(around, envelope, has_none)
     captures = [ItemText(items[item[0]]) if isinstance(item, list) else item for item in answer.captures]
     return answer.model_copy(update={"captures": captures})
 
 
-def _parse_loosely(body: bytes, envelope: TypeAdapter[AnswerT]) -> AnswerT:
+def _parse_loosely(body: bytes, envelope: TypeAdapter[AnswerT], has_none: HasNone) -> AnswerT:
     """By a parser that takes what the strict one refuses as a whole."""
+    value = _loaded(body)
+    if isinstance(value, dict) and not isinstance(value.get("captures"), list) and has_none(value):
+        value["captures"] = []
     try:
-        return envelope.validate_python(_loaded(body), strict=False)
+        return envelope.validate_python(value, strict=False)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "the body"

@@ -12,8 +12,9 @@ from typing import Final
 from services.puller.complete_reading import read_complete_page
 from services.puller.observer import PullObserver
 from services.puller.reading import Page, UnreadableAnswerError, read_page
-from shared.contracts.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH, iso_millis
+from shared.contracts.client_protocol import ALL_CAPTURES_PATH, PAGE_CAPTURES, SYNC_DATA_PATH
 from shared.contracts.messages import CAPTURES_PER_PULL, CompletePull, PullTarget, Reason
+from shared.contracts.times import EARLIEST, in_utc, iso_millis
 from shared.daemon_thread import in_daemon_thread
 from shared.outbound.client_http import ClientCallError, ClientHttp
 from shared.tokens import DerivedTokens
@@ -45,7 +46,9 @@ class ClientApi:
         Raises:
             ClientCallError: on entering; it could not be had, with its reason.
         """
-        query = f"limit={PAGE_CAPTURES}" if since is None else f"limit={PAGE_CAPTURES}&since={iso_millis(since)}"
+        query = f"limit={PAGE_CAPTURES}"
+        if since is not None and in_utc(since) > EARLIEST:  # else it is all: clients have times before it
+            query += f"&since={iso_millis(since)}"
         async with self._http.get(f"{target.client_url}{SYNC_DATA_PATH}?{query}", token=self._token(target)) as body:
             yield await self._read(body, partial(read_page, owner=target.user_id), target)
 

@@ -15,7 +15,14 @@ from typing import Any, Final
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 
-from services.puller.answer import CompleteAnswer, UnreadableAnswerError, opened, parse_answer, read_opened
+from services.puller.answer import (
+    CompleteAnswer,
+    UnreadableAnswerError,
+    opened,
+    parse_answer,
+    read_opened,
+    says_has_nothing,
+)
 from services.puller.reading import MOST_PENDING, Page, weight
 from shared.contracts.client_protocol import Capture, Identifier
 from shared.contracts.messages import (
@@ -46,7 +53,7 @@ def read_complete_page(body: bytes, *, owner: str, after: str | None, complete: 
     Raises:
         UnreadableAnswerError: it is no JSON, not of the shape of `all-captures`, or a part that is no page.
     """
-    data = parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE)
+    data = parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE, has_none=says_has_nothing)
     items = [(_id_of(item), item) for item in (opened(each, owner) for each in data.captures)]
     is_part = len(items) < data.total_captures
     if is_part:

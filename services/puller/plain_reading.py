@@ -16,8 +16,9 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from shared.contracts.client_protocol import ID_CHARS, Action, in_utc
+from shared.contracts.client_protocol import ID_CHARS, Action
 from shared.contracts.messages import PulledCapture
+from shared.contracts.times import EARLIEST, LATEST, in_utc
 
 _FINER: Final = re.compile(rb"\.[0-9]{7}")
 """A time with more digits than are kept: here they would be rounded, and elsewhere they are cut."""
@@ -68,7 +69,17 @@ def parse_plain_answer(body: bytes, *, owner: str) -> PlainAnswer | None:
         return None
     try:
         answer = _DECODER.decode(body)
-        captures = [_pulled(item) for item in answer.captures]
+        captures = [
+            PulledCapture(
+                capture_id=item.capture_id,
+                pokemon_id=item.pokemon_id,
+                pokemon_name=item.pokemon_name,
+                action=item.action,
+                timestamp=at if (at := item.timestamp).tzinfo is UTC and EARLIEST <= at <= LATEST else in_utc(at),
+                removed=item.metadata is not None and item.metadata.removed,
+            )
+            for item in answer.captures  # a call of a function for each takes a fifth of the time
+        ]
     except (msgspec.DecodeError, RecursionError, ValueError):
         return None
     if any(item.user_id is not None and item.user_id != owner for item in answer.captures):
@@ -84,15 +95,3 @@ def _is_utf8(body: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _pulled(item: _Capture) -> PulledCapture:
-    at = item.timestamp
-    return PulledCapture(
-        capture_id=item.capture_id,
-        pokemon_id=item.pokemon_id,
-        pokemon_name=item.pokemon_name,
-        action=item.action,
-        timestamp=at if at.tzinfo is UTC else in_utc(at),
-        removed=item.metadata is not None and item.metadata.removed,
-    )

@@ -71,7 +71,13 @@ class Puller:
                 await self._tell(target, page, time.monotonic() - started)
         except ClientCallError as error:
             _log_failure(target, error.reason, error)
-            await self._failed(target, error.reason, error.sentence, time.monotonic() - started)
+            await self._failed(
+                target,
+                error.reason,
+                error.sentence,
+                time.monotonic() - started,
+                retry_after_s=error.retry_after_s,
+            )
 
     def _ask(self, target: PullTarget, asked: Asked) -> AbstractAsyncContextManager[Page]:
         if asked.complete is not None:
@@ -118,7 +124,9 @@ class Puller:
         else:
             self._observer.handed_over(len(page.captures), duration_s)
 
-    async def _failed(self, target: PullTarget, reason: Reason, error: str, duration_s: float) -> None:
+    async def _failed(
+        self, target: PullTarget, reason: Reason, error: str, duration_s: float, *, retry_after_s: float = 0.0
+    ) -> None:
         self._observer.failed(reason, duration_s)
         tracing.failed(reason, error)
         await self._settlements.add(
@@ -129,6 +137,7 @@ class Puller:
                 reason=reason,
                 error=error[:500],
                 duration_s=duration_s,
+                retry_after_s=retry_after_s,
                 traceparent=target.traceparent,
             )
         )

@@ -11,7 +11,14 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter
 
-from services.puller.answer import PendingAnswer, UnreadableAnswerError, opened, parse_answer, read_opened
+from services.puller.answer import (
+    PendingAnswer,
+    UnreadableAnswerError,
+    opened,
+    parse_answer,
+    read_opened,
+    says_nothing_pending,
+)
 from services.puller.plain_reading import PlainAnswer, parse_plain_answer
 from shared.contracts.client_protocol import Capture
 from shared.contracts.encoding import encoded
@@ -51,7 +58,7 @@ def read_page(body: bytes, *, owner: str) -> Page:
     Raises:
         UnreadableAnswerError: it is no JSON, or not of the shape of `sync-data`.
     """
-    data = parse_plain_answer(body, owner=owner) or parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE)
+    data = parse_plain_answer(body, owner=owner) or _parsed(body)
     captures: list[PulledCapture] = []
     unreadable: list[UnreadableItem] = []
     room = BYTES_PER_PULL
@@ -66,6 +73,10 @@ def read_page(body: bytes, *, owner: str) -> Page:
         else:
             unreadable.append(read)
     return _page(data, captures, unreadable)
+
+
+def _parsed(body: bytes) -> PendingAnswer[Any]:
+    return parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE, has_none=says_nothing_pending)
 
 
 def _page(

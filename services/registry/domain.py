@@ -13,7 +13,8 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, StringConstraints, computed_field
 from yarl import URL
 
-from shared.contracts.client_protocol import Registration, UtcDatetime
+from shared.contracts.client_protocol import Registration
+from shared.contracts.times import UtcDatetime
 
 RunKind = Literal["sync-all", "sync-recent", "sync-all-background", "sync-complete-state"]
 RunState = Literal["running", "finished", "cancelled"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import structlog
-from pydantic import ValidationError
 
 from services.registry.errors import RefusedError
-from shared.contracts.client_protocol import HEALTH_PATH, Health, registration_key_digest
+from shared.contracts.client_answers import UnreadableTextError, read_health
+from shared.contracts.client_protocol import HEALTH_PATH, registration_key_digest
 from shared.contracts.messages import Reason
 from shared.outbound.client_http import ClientCallError, ClientHttp
 
@@ -30,14 +30,16 @@ class ClientProbe:
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
-                health = Health.model_validate_json(body)
+                health = read_health(body)
         except ClientCallError as error:
             log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
             what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"
             message = f"The client at {client_url} {what}: {error.reason}: {error.sentence}."
             raise RefusedError(message) from error
-        except ValidationError as error:
-            message = f"The client at {client_url} answered {HEALTH_PATH} with something else than its health."
+        except UnreadableTextError as error:
+            message = (
+                f"The client at {client_url} answered {HEALTH_PATH} with something else than its health: it {error}."
+            )
             raise RefusedError(message) from error
         if health.client_id is not None and health.client_id != user_id:
             message = f"The client at {client_url} answers for another user than {user_id!r}."

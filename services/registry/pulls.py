@@ -10,8 +10,8 @@ from uuid import UUID
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from shared.contracts.client_protocol import UtcDatetime
 from shared.contracts.messages import PullAcknowledged
+from shared.contracts.times import UtcDatetime
 
 _PORTION: Final = 10_000
 """Most pulls that one statement removes."""

@@ -11,7 +11,7 @@ from typing import Final
 import asyncpg
 from pydantic import BaseModel, ConfigDict
 
-from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.times import UtcDatetime
 from shared.postgres.database import fetch_one
 
 RECENT: Final = timedelta(minutes=5)

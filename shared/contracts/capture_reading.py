@@ -6,20 +6,24 @@ The puller reads what clients answer by it, and ingest what it has in quarantine
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 import msgspec
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from shared.contracts.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture
+from shared.contracts.client_protocol import ACKNOWLEDGE_BODY_BYTES, Capture, LenientCapture
 from shared.contracts.messages import PulledCapture, UnreadableItem
 
 RAW_CHARS: Final = 16 * 1024
 """How much of an unreadable item is kept."""
 METADATA_BYTES: Final = 8 * 1024
 
-_CAPTURE: Final = TypeAdapter(Capture)
+_CAPTURE: Final[TypeAdapter[Capture]] = TypeAdapter(LenientCapture)
+_NUL: Final = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""In JSON: behind an even number of backslashes, or the backslash is escaped, and these are six characters."""
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _IN_ONE_LINE: Final = bytes(32 if byte < 32 or byte == 127 else byte for byte in range(256))  # noqa: PLR2004 - ASCII
 
 
@@ -37,8 +41,8 @@ def read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem
         except RecursionError:
             return UnreadableItem(capture_id=None, problem="it is nested too deeply", raw="")
         try:
-            item = _CAPTURE.validate_json(text)
-        except ValidationError as error:
+            item = _CAPTURE.validate_json(_whole_characters(item, text))
+        except ValueError as error:
             return UnreadableItem(capture_id=_acknowledgeable_id(item), problem=_problem(error), raw=text[:RAW_CHARS])
     if item.user_id is not None and item.user_id != owner:
         return _unreadable(item, f"it belongs to another user, {item.user_id!r}")
@@ -57,6 +61,21 @@ def read_item(item: Capture | Any, owner: str) -> PulledCapture | UnreadableItem
     )
 
 
+def _whole_characters(item: Any, text: str) -> str:
+    """The item's JSON with a mark for each half of a surrogate pair, which is no character and can't be stored.
+
+    Raises:
+        ValueError: one is in an id, which would become the id of something else.
+    """
+    if r"\ud" not in text:
+        return text
+    for name in ("capture_id", "user_id") if isinstance(item, dict) else ():
+        if isinstance(item.get(name), str) and _HALF.search(item[name]):
+            message = f"{name}: it has half of a surrogate pair, which is no character"
+            raise ValueError(message)
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", json.dumps(item, ensure_ascii=False))
+
+
 def _metadata(capture: Capture) -> str | None:
     """What the client said beyond `removed`, as JSON that Postgres takes."""
     extra = capture.metadata.model_extra if capture.metadata else None
@@ -66,7 +85,7 @@ def _metadata(capture: Capture) -> str | None:
     if len(text) > METADATA_BYTES:
         message = f"metadata: larger than {METADATA_BYTES} bytes"
         raise ValueError(message)
-    if rb"\u0000" in text:
+    if _NUL.search(text):
         message = "metadata: contains a NUL character"
         raise ValueError(message)
     return text.decode()
@@ -101,6 +120,8 @@ def _acknowledgeable_id(item: Any) -> str | None:
     return capture_id if len(json.dumps(capture_id)) <= ACKNOWLEDGE_BODY_BYTES else None
 
 
-def _problem(error: ValidationError) -> str:
+def _problem(error: ValueError) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
     first = error.errors(include_input=False, include_url=False)[0]
     return f"{'.'.join(str(part) for part in first['loc']) or 'the item'}: {first['msg']}"[:500]

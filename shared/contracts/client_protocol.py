@@ -5,22 +5,27 @@ Nothing here talks to a network. The messages between our own services are in `s
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Final, Generic, Literal, Self, TypeVar
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     FailFast,
     Field,
-    PlainSerializer,
     StringConstraints,
-    WithJsonSchema,
     model_validator,
 )
+
+from shared.contracts.lenient_fields import (
+    EmptyIfNull,
+    Flag,
+    FlagOrFalse,
+    NullIfEmptyList,
+    NullIfEmptyText,
+    WholeNumber,
+)
+from shared.contracts.times import UtcDatetime, UtcDatetimeOrDay
 
 HEALTH_PATH: Final = "/api/client/health"
 SYNC_DATA_PATH: Final = "/api/client/sync-data"
@@ -45,43 +50,8 @@ MOST_STATES: Final = 1_000
 """Ids in one request of `capture-states`."""
 
 
-def in_utc(value: datetime) -> datetime:
-    """The same moment in UTC; a time without a zone is taken as UTC, as the protocol says.
-
-    Raises:
-        ValueError: the moment has no representation in UTC (year 1 or 9999, and an offset that leaves it).
-    """
-    if value.tzinfo is None:
-        return value.replace(tzinfo=UTC)
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        message = "the time is outside the years 1 to 9999 in UTC"
-        raise ValueError(message) from error
-
-
-def from_iso(value: object) -> object:
-    """The moment that an ISO 8601 text tells; what is no text stays as it is, for a strict model to refuse.
-
-    Raises:
-        ValueError: the text is no such time.
-    """
-    return in_utc(datetime.fromisoformat(value)) if isinstance(value, str) else value
-
-
-def iso_millis(value: datetime) -> str:
-    """`2026-01-31T12:00:00.000Z`, the form that the original clients write and read."""
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 NO_CONTROL_CHARACTERS: Final = r"^[^\x00-\x1f\x7f]*$"
 Identifier = Annotated[str, StringConstraints(min_length=1, max_length=ID_CHARS, pattern=NO_CONTROL_CHARACTERS)]
-UtcDatetime = Annotated[
-    datetime,
-    AfterValidator(in_utc),
-    PlainSerializer(iso_millis, when_used="json"),
-    WithJsonSchema({"type": "string", "format": "date-time"}),
-]
 PokemonId = Annotated[int, Field(ge=1, le=2**31 - 1)]
 PokemonName = Annotated[str, StringConstraints(max_length=ID_CHARS, pattern=r"^[^\x00]*$")]
 Action = Literal["capture", "favorite"]
@@ -123,6 +93,22 @@ class Capture(WireModel):
     def removed(self) -> bool:
         """Whether this capture is a removal."""
         return self.metadata is not None and self.metadata.removed
+
+
+class LenientMetadata(Metadata):
+    """As clients have it that know no booleans."""
+
+    removed: Flag = False
+
+
+class LenientCapture(Capture):
+    """The same, read with patience (`shared.contracts.lenient_fields`). That takes twice the time, and few need it."""
+
+    pokemon_id: Annotated[PokemonId, WholeNumber]
+    pokemon_name: Annotated[PokemonName, EmptyIfNull] = ""
+    user_id: Annotated[Identifier | None, NullIfEmptyText] = None
+    synced: FlagOrFalse = False
+    metadata: Annotated[LenientMetadata | None, NullIfEmptyList] = None
 
 
 CaptureT = TypeVar("CaptureT")
@@ -192,7 +178,7 @@ class AddCapture(WireModel):
     removed: bool = False
     capture_id: Identifier | None = None
     """Made by the sender, who may then repeat the request: it makes one capture. The reference client's own."""
-    timestamp: Annotated[UtcDatetime, BeforeValidator(from_iso)] | None = None
+    timestamp: UtcDatetimeOrDay | None = None
     """When it was made, if not now; only together with `capture_id`."""
 
     @model_validator(mode="after")

@@ -33,6 +33,9 @@ EXAMPLES: Final = 20
 QUARANTINED_PER_REPLAY: Final = 1_000
 """Most quarantined items in one `ReplayQuarantined`."""
 
+LONGEST_RETRY_AFTER_S: Final = 3_600.0
+"""What a client asks for beyond this is not believed: its captures may exist nowhere else."""
+
 Moment = Annotated[datetime, Meta(tz=True)]
 """With a zone, to the microsecond. All that is sent is in UTC; a time without a zone is refused."""
 
@@ -205,8 +208,8 @@ class PullOutcome(Part, frozen=True, kw_only=True, gc=False, omit_defaults=True)
     """One sentence for an operator."""
     duration_s: float = 0.0
     """From the claim's request to the client's whole answer."""
-    retry_after_s: float = 0.0
-    """Seconds for which the client asks to be left alone; 0 when it does not."""
+    retry_after_s: Annotated[float, Meta(ge=0, le=LONGEST_RETRY_AFTER_S)] = 0.0
+    """How long the client asks not to be called, by `Retry-After` with a 429 or 503; 0 when it does not."""
     difference: Difference | None = None
     """Of a complete pull that was stored."""
     traceparent: str | None = None

@@ -9,11 +9,14 @@ chunks of one byte, extensions of chunks, answers that nobody asked for behind t
 from __future__ import annotations
 
 import asyncio
+import re
 from functools import partial
+from http import HTTPStatus
 from typing import Any, Final
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
+from aiohttp.streams import EMPTY_PAYLOAD
 
 MOST_INTERIM: Final = 5
 """Answers before the answer: hints, and that it is being worked on. We ask for none."""
@@ -26,6 +29,10 @@ CHUNK_BYTES: Final = 256
 """So many chunks may be of any size, as when each token of JSON is sent by itself; beyond them each is to have so many
 bytes on average. A chunk costs about a microsecond, however small it is."""
 
+_END_OF_HEAD: Final = re.compile(rb"\r\n\r\n(?!HTTP/)")
+"""Behind which no other head comes."""
+_STRADDLING: Final = 3
+"""Bytes of that end which may be in the part before."""
 _HEAD_SLICE: Final = 1024
 _BODY_SLICE: Final = 16 * 1024
 """What is parsed at once: 64 of the shortest heads before the answer, 500 behind it, and then it is looked at."""
@@ -51,6 +58,10 @@ class BoundedAnswers(ResponseHandler):
         self.parsed_bytes = 0
         self._interim = 0
         self._answers = 0
+        self._last = b""
+        """Of a head that has not ended."""
+        self._body: aiohttp.StreamReader | None = None
+        self._has_length = False
         self._unparsed = b""
         """What came while the reader had enough."""
 
@@ -66,8 +77,7 @@ class BoundedAnswers(ResponseHandler):
             data = self._unparsed + data
         data, begin = data or self._unparsed, 0
         while begin < len(data) and not self._reading_paused and self.transport is not None:
-            size = _BODY_SLICE if self._answers else _HEAD_SLICE
-            part = data[begin : begin + size]
+            part = data[begin : begin + _BODY_SLICE] if self._answers else self._of_head(data, begin)
             begin += len(part)
             self.parsed_bytes += len(part)
             super().data_received(part)
@@ -80,7 +90,18 @@ class BoundedAnswers(ResponseHandler):
             self._interim += 1
             return
         self._answers += 1
+        if self._answers == 1 and data[0].code == HTTPStatus.OK and data[1] is not EMPTY_PAYLOAD:
+            self._body = data[1]
+            self._has_length = "content-length" in data[0].headers
         super().feed_data(data, size)
+
+    def _of_head(self, data: bytes, begin: int) -> bytes:
+        """What is parsed next, up to the end of a head: what is wrong behind it would make aiohttp forget it."""
+        part = data[begin : begin + _HEAD_SLICE]
+        if end := _END_OF_HEAD.search(self._last + part):
+            part = part[: end.end() - len(self._last)]
+        self._last = (self._last + part)[-_STRADDLING:]
+        return part
 
     def _check(self) -> None:
         if self._interim > MOST_INTERIM:
@@ -90,6 +111,10 @@ class BoundedAnswers(ResponseHandler):
                 self._refuse(f"the head of the answer is larger than {MOST_HEAD_BYTES} bytes")
         elif self._answers > 1:
             self._refuse("there is more than one answer")
+        elif self._body is not None and self.exception() is not None:
+            self._payload = self._body  # aiohttp has let go of it, and would take it for good, or wait for its end
+            end = "its Content-Length says" if self._has_length else "its last chunk says"
+            self._refuse(f"the answer is longer than {end}" if self._body.is_eof() else "the body is not HTTP")
         elif self._payload is not None and self.wire_bytes > 2 * self._payload.total_bytes + MOST_AROUND:
             self._refuse(f"more than {MOST_AROUND} bytes were sent around the body")
 

@@ -20,7 +20,8 @@ import msgspec
 from yarl import URL
 
 from shared import tls
-from shared.contracts.messages import Reason
+from shared.contracts.messages import LONGEST_RETRY_AFTER_S, Reason
+from shared.outbound.answer_heads import coding, meaning, retry_after_s
 from shared.outbound.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.outbound.bounded_answers import ChunkBound, UnboundedAnswerError, bound_answers
 from shared.outbound.errors import ClientCallError, connection_error, not_http
@@ -33,7 +34,6 @@ __all__ = ["ClientCallError", "ClientHttp", "Network", "OutboundPolicy"]
 _HEADERS: Final = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "PullSync"}
 _JSON: Final = {"content-type": "application/json"}
 _NONE: Final = aiohttp.ClientTimeout(total=None, sock_connect=None)
-_REDIRECTS: Final = range(300, 400)
 
 
 class ClientHttp:
@@ -153,10 +153,15 @@ class ClientHttp:
 
 
 def _check_head(response: aiohttp.ClientResponse) -> None:
+    headers = response.headers
     if response.status != HTTPStatus.OK:
         text = f"answered {response.status} to {response.method} {response.url.path}"
-        if response.status in _REDIRECTS:
-            text += "; redirects are not followed"
-        raise ClientCallError(Reason.HTTP_STATUS, text)
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise ClientCallError(Reason.BAD_PAYLOAD, "the answer is compressed, which was not asked for")
+        again_s = retry_after_s(response.status, headers.get("retry-after"), date=headers.get("date"))
+        if again_s:
+            more = "more than " if again_s >= LONGEST_RETRY_AFTER_S else ""
+            text += f" and asks for {more}{again_s:.0f} s"
+        elif said := meaning(response.status):
+            text += f"; {said}"
+        raise ClientCallError(Reason.HTTP_STATUS, text, retry_after_s=again_s)
+    if found := coding(headers.getall("content-encoding", ())):
+        raise ClientCallError(Reason.BAD_PAYLOAD, f"the answer is compressed ({found}), which was not asked for")

@@ -23,10 +23,14 @@ _ERROR_CHARS: Final = 200
 class ClientCallError(Exception):
     """A client could not be called, or its answer not be used. As a text it is one visible line, for logs only."""
 
-    def __init__(self, reason: Reason, sentence: str, *, detail: str = "") -> None:
-        """`sentence` is for anybody, so it has nothing that the other side sent; `detail` may, and is for logs."""
+    def __init__(self, reason: Reason, sentence: str, *, detail: str = "", retry_after_s: float = 0.0) -> None:
+        """`sentence` is for anybody, so it has nothing that the other side sent; `detail` may, and is for logs.
+
+        `retry_after_s` is how long the client asks not to be called, if it does.
+        """
         super().__init__(_line(f"{sentence}: {detail}" if detail else sentence))
         self.reason = reason
+        self.retry_after_s = retry_after_s
         self.sentence = _line(sentence)
 
 

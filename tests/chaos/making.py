@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, Final
 
-from shared.contracts.client_protocol import iso_millis
+from shared.contracts.times import iso_millis
 from tests.chaos.seeds import seeded
 
 CAPTURE: Final = "capture"

@@ -153,7 +153,15 @@ async def test_the_plus_of_an_offset_need_not_be_quoted(http: httpx.AsyncClient)
     assert response.json()["total_pending"] == 1
 
 
-@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "0001-01-01T00:00:00+14:00", "1760000000000", "\x00"])
+async def test_a_since_before_all_times_is_none(http: httpx.AsyncClient) -> None:
+    """A caller that did not set it means everything, also a capture of whose time nobody knows."""
+    await add(http, capture_id="a", timestamp="0001-01-01T00:00:00Z")
+    for since in ("0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "0001-01-01"):
+        body = (await http.get("/api/client/sync-data", params={"since": since})).json()
+        assert [capture["capture_id"] for capture in body["captures"]] == ["a"]
+
+
+@pytest.mark.parametrize("since", ["yesterday", "2026-13-01", "20261130", "0", "1760000000000", "\x00"])
 async def test_a_since_that_is_no_time_is_refused(http: httpx.AsyncClient, since: str) -> None:
     """Taking it for nothing would send everything, or lose something."""
     assert_refused(await http.get("/api/client/sync-data", params={"since": since}), 400, "since", "ISO 8601")
@@ -382,6 +390,9 @@ async def test_an_id_of_another_capture_is_refused(http: httpx.AsyncClient, chan
         ("2026-02-01T02:00:00.999999+14:00", "2026-01-31T12:00:00.999Z"),
         ("2026-01-31T12:00:00", "2026-01-31T12:00:00.000Z"),
         ("2999-01-31T12:00:00Z", "2999-01-31T12:00:00.000Z"),
+        ("0001-01-01T00:00:00Z", "0001-01-02T00:00:00.000Z"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-02T00:00:00.000Z"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-30T23:59:59.999Z"),
     ],
 )
 async def test_a_time_of_any_zone_is_kept_in_utc(http: httpx.AsyncClient, given: str, kept: str) -> None:
@@ -399,7 +410,7 @@ async def test_a_time_without_an_id_is_refused(http: httpx.AsyncClient, timestam
 
 BAD_IDS: Final[tuple[Any, ...]] = ("", "x" * 256, "a\x00", "a\n", "\x7f", "half \ud800", 1, True, ["a"], {})
 BAD_TIMES: Final[tuple[Any, ...]] = (
-    *("", "yesterday", "2026-13-01", "1760000000", "2026-01-31T12:00:00.000Z\ud800", "0001-01-01T00:00:00+14:00"),
+    *("", "yesterday", "2026-13-01", "1760000000", "2026-01-31T12:00:00.000Z\ud800", "20261130", "0"),
     *(1760000000, 1.5, True, ["a"], {}),
 )
 

@@ -988,6 +988,31 @@ async def test_a_client_that_does_not_answer_properly_is_not_registered(
             assert f"user_{number}" not in await registered(http)
 
 
+HEALTHY: dict[str, bytes] = {
+    "byte order mark": b"\xef\xbb\xbf" + json.dumps({"status": "healthy", "client_id": "ash"}).encode(),
+    "wrong information": b'{"status":"ok","client_id":"ash","timestamp":"today","version":1,"x":"\\ud83d"}',
+    "nobody set": b'{"status":"ok","client_id":"","timestamp":"0001-01-01T00:00:00Z"}',
+}
+
+
+@pytest.mark.parametrize("body", HEALTHY.values(), ids=HEALTHY)
+async def test_what_is_not_needed_of_a_health_may_be_wrong(http: httpx.AsyncClient, body: bytes) -> None:
+    """Who answers is what counts, and that it can be read."""
+    sent = b"HTTP/1.1 200 OK\r\ncontent-encoding: utf-8\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    async with client_server(lambda _path: sent) as url:
+        assert_says(await http.post(f"{PULL_SYNC}/register-client", json=registration(url, "ash")))
+    assert await registered(http) == ["ash"]
+
+
+async def test_a_health_in_another_encoding_is_told(http: httpx.AsyncClient) -> None:
+    """By its name."""
+    body = json.dumps({"status": "healthy"}).encode("utf-16")
+    sent = b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+    async with client_server(lambda _path: sent) as url:
+        detail = assert_refused(await http.post(f"{PULL_SYNC}/register-client", json=registration(url, "ash")), 400)
+    assert "it seems to be in UTF-16, and JSON is sent in UTF-8" in detail
+
+
 async def test_a_client_that_hangs_is_not_registered(registry_settings: RegistrySettings) -> None:
     """It is given up after the timeout."""
     quick = registry_settings.model_copy(update={"pull_sync_timeout": 0.3})
@@ -1032,7 +1057,7 @@ async def test_a_since_that_is_no_time_is_refused(
     http: httpx.AsyncClient, database: Database, subtests: pytest.Subtests
 ) -> None:
     """Taking it for nothing would pull everything, or miss something; and no run begins."""
-    texts = ["yesterday", "2026-13-01", "0001-01-01T00:00:00+14:00", "", "\x00", "\ud800", "1760000000000", "12:00"]
+    texts = ["yesterday", "2026-13-01", "20261130", "0", "-1.5", "", "\x00", "\ud800", "1760000000000", "12:00"]
     for path in ("sync-all", "sync-all-background"):
         for since in [*texts, 1e400, True, [], {}, -1, 1760000000000]:
             with subtests.test(path=path, since=ascii(since)):
@@ -1050,13 +1075,22 @@ async def number_of_runs(database: Database) -> int:
     return number
 
 
-@pytest.mark.parametrize("since", ["2020-01-01", "2026-01-31T12:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"])
-async def test_any_iso_time_is_a_since(http: httpx.AsyncClient, since: str) -> None:
-    """A time without a zone is UTC, and the ends of the calendar are times, too."""
+@pytest.mark.parametrize(
+    ("since", "day"),
+    [
+        ("2020-01-01", "2020-01-01"),
+        ("2026-01-31T12:00:00", "2026-01-31"),
+        ("0001-01-01T00:00:00Z", "0001-01-02"),
+        ("0001-01-01T00:00:00+14:00", "0001-01-02"),
+        ("9999-12-31T23:59:59.999999Z", "9999-12-30"),
+    ],
+)
+async def test_any_iso_time_is_a_since(http: httpx.AsyncClient, since: str, day: str) -> None:
+    """A time without a zone is UTC, and what is beyond the ends of time is at the end."""
     answer = await http.post(f"{PULL_SYNC}/sync-all-background", json={"since": since})
     run = (await http.get(assert_says(answer)["status_url"])).json()
     assert TIME.fullmatch(run["since"])
-    assert run["since"].startswith(since[:10])
+    assert run["since"].startswith(day)
 
 
 @pytest.mark.parametrize("wait_s", ["-1", "301", "nan", "inf", "soon", ""])

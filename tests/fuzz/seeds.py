@@ -35,6 +35,7 @@ PIECES: Final = (
     *(b'"total_captures"', b'"synced"', b'"pokemon_id"', b'"pokemon_name"', b'"action"', b'"favorite"', b'"timestamp"'),
     *(b'"removed"', b'"last_sync"', b'"capture_ids"', b'"schema_version"', b'"2026-01-31T12:00:00.1234567Z"'),
     *(b'"0001-01-01T00:00:00+14:00"', b'"9999-12-31T23:59:59-14:00"', b'"2026-01-31 12:00:00"', b"\\u002c"),
+    *(b"\\\\u0000", b'"0001-01-01T00:00:00Z"', b'"9999-12-31T23:59:59.999999Z"', b'"20261130"', b"25.0", b'"false"'),
     *(
         b"http://",
         b"https://",

@@ -39,7 +39,7 @@ from services.client.routes import CAPTURE_BODY_BYTES, read_since
 from services.ingest.replay import read_again
 from services.ingest.store import Quarantined
 from services.puller import reading
-from services.puller.answer import ITEM_BYTES, PendingAnswer, UnreadableAnswerError, parse_answer
+from services.puller.answer import ITEM_BYTES, PendingAnswer, UnreadableAnswerError, parse_answer, says_nothing_pending
 from services.puller.complete_reading import read_complete_page
 from services.puller.plain_reading import parse_plain_answer
 from services.puller.reading import Page, read_page
@@ -47,17 +47,17 @@ from services.registry.dead_letters.reading import WholeDeadLetter, described_wh
 from services.registry.domain import NewClient, checked_client_url
 from shared.contracts.capture_reading import RAW_CHARS, read_item
 from shared.contracts.claims import Claims
+from shared.contracts.client_answers import UnreadableTextError, read_health
 from shared.contracts.client_protocol import (
     HEALTH_PATH,
     AddCapture,
     Capture,
-    Health,
     Metadata,
-    iso_millis,
     registration_key_digest,
 )
 from shared.contracts.encoding import UnreadableMessageError, decoded, encoded
 from shared.contracts.messages import CaptureBatch, CompletePull, Message, Part, Pull, PulledCapture, UnreadableItem
+from shared.contracts.times import EARLIEST, LATEST, iso_millis
 from shared.errors import StartupError
 from shared.tokens import bearer, is_one_of, is_sendable
 
@@ -103,10 +103,10 @@ def plain(body: bytes) -> bool:
 def answer(body: bytes) -> bool:
     """A capture is the same, whether all in the answer are captures or something else stands beside it."""
     try:
-        together = parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE)
+        together = parse_answer(body, whole=_WHOLE, envelope=_ENVELOPE, has_none=says_nothing_pending)
     except UnreadableAnswerError as error:
         return _refused(error)
-    alone = parse_answer(body, whole=_NOTHING, envelope=_ENVELOPE)
+    alone = parse_answer(body, whole=_NOTHING, envelope=_ENVELOPE, has_none=says_nothing_pending)
     assert (alone.user_id, alone.total_pending) == (together.user_id, together.total_pending)
     assert _comparable(alone.captures) == _comparable(together.captures)
     return True
@@ -270,9 +270,9 @@ def client_url(data: bytes) -> bool:
 def health(body: bytes) -> bool:
     """A client's health is what the protocol says, or is refused; it can be compared, whatever is in it."""
     try:
-        read = Health.model_validate_json(body)
-    except ValidationError:
-        return False
+        read = read_health(body)
+    except UnreadableTextError as error:
+        return _refused(error)
     assert read.registration_key_sha256 != registration_key_digest("any key that nobody has shown it")
     return True
 
@@ -389,9 +389,17 @@ def _check_read(
     assert decoded(CaptureBatch, encoded(CaptureBatch(pulls=(pull,)))).pulls == (pull,)
     for capture in pull.captures:
         assert capture.timestamp.tzinfo is UTC
+        assert EARLIEST <= capture.timestamp <= LATEST
         if capture.metadata is not None:
             assert isinstance(json.loads(capture.metadata), dict)
-            assert "\\u0000" not in capture.metadata
+            assert "\0" not in _all_texts(json.loads(capture.metadata))
+
+
+def _all_texts(value: object) -> str:
+    """Every text in a JSON value, together."""
+    if isinstance(value, dict):
+        return "".join(map(_all_texts, [*value, *value.values()]))
+    return "".join(map(_all_texts, value)) if isinstance(value, list) else str(value)
 
 
 TARGETS: Final[Mapping[str, Target]] = {

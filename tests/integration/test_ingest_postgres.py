@@ -11,6 +11,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import asyncpg
+import msgspec
 import pytest
 from asyncpg.pool import PoolConnectionProxy
 
@@ -19,6 +20,7 @@ from services.ingest.incoming import ReceivedPull
 from services.ingest.store import CaptureStore
 from services.ingest.writer import Writer
 from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.contracts.times import EARLIEST, LATEST
 from shared.postgres.database import make_pool
 from shared.postgres.sql import load_queries
 from shared.tasks import running
@@ -98,6 +100,19 @@ async def test_a_duplicate_is_ignored_and_not_counted(writer: Writer, pool: asyn
     assert await writer.write([pull(capture("a"), user_id="misty")]) == [1]
     assert await ids(pool) == ["a", "a", "b", "c", "d"]
     assert await ranking(pool) == {25: 2}
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)],
+    ids=["first", "last"],
+)
+async def test_a_time_at_an_end_is_stored_as_a_finite_one(writer: Writer, pool: asyncpg.Pool, moment: datetime) -> None:
+    """Though a puller of before let it pass: asyncpg would make infinities of it."""
+    await writer.write([pull(msgspec.structs.replace(capture("a"), timestamp=moment))])
+    for column in ("captured_at FROM captures.events", "effective_at FROM captures.holdings"):
+        stored = await pool.fetchval(f"SELECT {column}")
+        assert EARLIEST <= stored <= LATEST
 
 
 async def test_a_group_gives_each_its_own_counts(writer: Writer) -> None:

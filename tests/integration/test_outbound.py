@@ -105,6 +105,54 @@ async def test_a_hostile_client_ends_in_its_reason(answer: Answer, reasons: tupl
         assert await fetched(http, good) == b"{}"
 
 
+SENTENCES: Final[dict[str, tuple[bytes, str]]] = {
+    "longer than it says": (OK + b"content-length: 2\r\n\r\n{}]}", "is longer than its Content-Length says"),
+    "much longer than it says": (OK + b"content-length: 2\r\n\r\n{}" + b"x" * 200_000, "than its Content-Length says"),
+    "something where nothing is": (OK + b"content-length: 0\r\n\r\n{}", "than its Content-Length says"),
+    "longer than its chunks": (OK + b"transfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\nx", "its last chunk says"),
+    "no chunk": (OK + b"transfer-encoding: chunked\r\n\r\nzz\r\nab\r\n", "the body is not HTTP"),
+    "304": (b"HTTP/1.1 304 X\r\n\r\n", "answered 304 to GET /; it says that nothing was modified, which was not asked"),
+    "304 with a body": (b"HTTP/1.1 304 X\r\ncontent-length: 2\r\n\r\n{}", "answered 304 to GET /; it says"),
+    "204 with a body": (b"HTTP/1.1 204 X\r\ncontent-length: 2\r\n\r\n{}", "answered 204 to GET /; there is no content"),
+    "206": (b"HTTP/1.1 206 X\r\ncontent-length: 2\r\n\r\n{}", "answered 206 to GET /; it is a part"),
+    "308": (b"HTTP/1.1 308 X\r\nlocation: /\r\n\r\n", "answered 308 to GET /; redirects are not followed"),
+    "299": (b"HTTP/1.1 299 X\r\n\r\n", "answered 299 to GET /"),
+    "a coding in a list": (OK + b"content-encoding: identity, GZip\r\n\r\nx", "compressed (gzip), which was not asked"),
+    "busy": (b"HTTP/1.1 429 X\r\nretry-after: 120\r\n\r\n", "answered 429 to GET / and asks for 120 s"),
+    "busy for a day": (
+        b"HTTP/1.1 503 X\r\nretry-after: 86400\r\n\r\n",
+        "and asks for more than 3600 s",
+    ),
+    "busy, and who knows how long": (b"HTTP/1.1 429 X\r\nretry-after: -1\r\n\r\n", "answered 429 to GET /"),
+}
+
+
+@pytest.mark.parametrize(("answer", "sentence"), SENTENCES.values(), ids=SENTENCES)
+@pytest.mark.parametrize("in_one", [True, False], ids=["in one", "in bytes"])
+async def test_the_sentence_is_true(answer: bytes, sentence: str, *, in_one: bool) -> None:
+    """It says what the answer is, in whatever pieces it comes."""
+
+    async def head_in_bytes(writer: asyncio.StreamWriter) -> None:
+        head, _, body = answer.partition(b"\r\n\r")
+        for byte in head + b"\r\n\r":
+            writer.write(bytes([byte]))
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(body)
+        await writer.drain()
+
+    async with served(answer if in_one else head_in_bytes) as hostile, client_http() as http:
+        assert sentence in (await failure(http, hostile)).sentence
+
+
+@pytest.mark.parametrize("value", [b"utf-8", b"none", b"Identity", b"", b"identity, binary"])
+async def test_what_is_no_coding_is_read(value: bytes) -> None:
+    """Some clients name the encoding of characters in `Content-Encoding`."""
+    answer = OK + b"content-encoding: " + value + b"\r\ncontent-length: 2\r\n\r\n{}"
+    async with served(answer) as url, client_http() as http:
+        assert await fetched(http, url) == b"{}"
+
+
 @pytest.mark.parametrize("answer", [b"\x00\xff garbage\r\n\r\n", OK + b"x: " + b"x" * 100_000 + b"\r\n\r\n"])
 async def test_what_is_not_http_is_a_bad_payload(answer: bytes) -> None:
     """The client was reached, so that `connect` would send an operator looking in the wrong place."""

@@ -234,9 +234,34 @@ def test_an_empty_client_is_a_page() -> None:
     )
 
 
+@pytest.mark.parametrize("total", [0, 0.0, "0"])
+def test_an_empty_list_of_go_is_empty_when_the_total_says_so(total: object) -> None:
+    """Both must say that there is nothing: it may delete what is stored."""
+    assert read(answer(captures=None, total_captures=total)) == read(answer())
+
+
+def test_a_byte_order_mark_is_passed_over() -> None:
+    """As in every answer."""
+    assert read(b"\xef\xbb\xbf" + answer(capture("a"))) == read(answer(capture("a")))
+
+
+def test_captures_of_other_languages_are_in_the_page() -> None:
+    """What can't be misunderstood is stored, and counts as known."""
+    page = read(answer(capture("a", synced=0), capture("b", metadata=[]), capture("c", pokemon_id=25.0)))
+    assert (ids(page), page.unreadable) == (["a", "b", "c"], ())
+
+
+NO_TOTALS: Final[tuple[object, ...]] = (0.5, False, True, "", "many", [], {})
+
+
 @pytest.mark.parametrize(
     ("body", "after", "problem"),
     [
+        *((answer(captures=None, total_captures=total), None, "captures") for total in (1, -1, 0.5, None, False, "")),
+        *((answer(captures={}, total_captures=total), None, "captures") for total in (0, 1)),
+        *((answer(total_captures=total), None, "total_captures") for total in NO_TOTALS),
+        (b'{"user_id": "user_1", "captures": null}', None, "captures"),
+        (b'{"user_id": "user_1", "total_captures": 0}', None, "captures"),
         (answer(total_captures=1), None, "without a single capture id"),
         (answer(1, total_captures=2), None, "without a single capture id"),
         (answer(1, total_captures=2), "a", "without a single capture id"),

@@ -13,7 +13,7 @@ from aio_pika.abc import AbstractIncomingMessage
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import from_json, to_jsonable_python
 
-from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.times import UtcDatetime
 from shared.contracts.topology import DELIVERY_LIMIT
 
 PREVIEW_CHARS: Final = 200

@@ -7,7 +7,7 @@ from typing import Literal
 from faststream.rabbit import RabbitQueue
 
 from services.registry.api.models import ApiModel
-from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.times import UtcDatetime
 from shared.contracts.topology import WORK_QUEUES
 from shared.postgres.migrations import Standing
 

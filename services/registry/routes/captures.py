@@ -21,7 +21,8 @@ from services.registry.whereabouts.facts import Action, Facts, FoundLetter
 from services.registry.whereabouts.gathering import CaptureFacts
 from services.registry.whereabouts.sentences import summary
 from services.registry.whereabouts.verdict import Acknowledgement, CaptureState, acknowledgement, state_of
-from shared.contracts.client_protocol import ID_CHARS, UtcDatetime
+from shared.contracts.client_protocol import ID_CHARS
+from shared.contracts.times import UtcDatetime
 from shared.tokens import bearer
 
 CaptureId = Annotated[

@@ -18,7 +18,7 @@ from services.registry.dispatcher import Dispatcher
 from services.registry.domain import LONGEST_INTERVAL_S, SHORTEST_INTERVAL_S, ClientRecord, Known, NewClient
 from services.registry.nudges import Nudges
 from services.registry.probe import ClientProbe
-from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.times import UtcDatetime
 from shared.tokens import bearer
 
 PREFIX: Final = "/api/v1/pull-sync"

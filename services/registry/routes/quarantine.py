@@ -12,8 +12,9 @@ from services.registry.api.answers import json_answer
 from services.registry.api.models import ApiModel
 from services.registry.api.paging import page_after
 from services.registry.quarantine import Quarantine
-from shared.contracts.client_protocol import ID_CHARS, UtcDatetime
+from shared.contracts.client_protocol import ID_CHARS
 from shared.contracts.messages import QUARANTINED_PER_REPLAY
+from shared.contracts.times import UtcDatetime
 
 PREFIX: Final = "/api/v1/admin/quarantine"
 _LARGEST: Final = 2**63 - 1

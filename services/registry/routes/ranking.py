@@ -19,7 +19,8 @@ from services.registry.captures import FIRST_PLACE, Captures, Place
 from services.registry.clients import Clients, possible
 from services.registry.routes.clients import PREFIX as PULL_SYNC
 from services.registry.routes.clients import UserId
-from shared.contracts.client_protocol import ID_CHARS, UtcDatetime
+from shared.contracts.client_protocol import ID_CHARS
+from shared.contracts.times import UtcDatetime
 
 PREFIX: Final = "/api/v1/ranking"
 LONGEST_RANKING: Final = 1_500

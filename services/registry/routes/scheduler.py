@@ -16,7 +16,7 @@ from services.registry.routes.clients import Said
 from services.registry.routes.status import Metrics
 from services.registry.schedule import Schedule
 from services.registry.statistics import Statistics
-from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.times import UtcDatetime
 
 _LARGEST: Final = 2**31 - 1
 """Numbers up to here are refused in the words that callers of the original know, others as no number of ours."""

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
-from pydantic import BeforeValidator, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from services.registry.access import Access, Scope
 from services.registry.api.models import ApiModel
 from services.registry.dispatcher import Dispatcher
 from services.registry.domain import Run
 from services.registry.runs import Runs
-from shared.contracts.client_protocol import UtcDatetime
+from shared.contracts.times import UtcDatetimeOrDay
 from shared.tokens import bearer
 
 RECENT: Final = timedelta(minutes=15)
@@ -28,24 +28,12 @@ DeleteUnknown = Annotated[
 ]
 
 
-def _iso_text(value: object) -> object:
-    """Only ISO 8601: a bare number could be seconds or milliseconds.
-
-    Raises:
-        ValueError: it is something else.
-    """
-    if value is None or (isinstance(value, str) and not value.strip().lstrip("+-").replace(".", "", 1).isdigit()):
-        return value
-    message = "must be a time in ISO 8601, such as 2026-01-31T12:00:00Z"
-    raise ValueError(message)
-
-
 class SyncRequest(ApiModel):
     """What to pull; nothing for all that is pending."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"since": "2026-01-31T12:00:00Z"}]})
 
-    since: Annotated[UtcDatetime | None, BeforeValidator(_iso_text)] = None
+    since: UtcDatetimeOrDay | None = None
     """Only captures newer than this, by the clients' clocks."""
 
 

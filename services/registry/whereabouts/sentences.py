@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 from services.registry.domain import ClientRecord
 from services.registry.whereabouts.facts import ClientFacts, Facts, FoundLetter
 from services.registry.whereabouts.verdict import CaptureState, acknowledgement, is_under_way, state_of
+from shared.contracts.times import in_utc
 from shared.untrusted_text import visible
 
 
@@ -184,4 +185,4 @@ def _cause(error: str | None) -> str:
 
 
 def _time(moment: datetime | None) -> str:
-    return "no time" if moment is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return "no time" if moment is None else f"{in_utc(moment):%Y-%m-%d %H:%M:%S} UTC"
