@@ -33,7 +33,7 @@ from shared.postgres.sql import load_queries
 from shared.rabbitmq.broker import Publisher, make_broker
 from shared.rabbitmq.consuming import BrokerConnection
 from shared.rabbitmq.settlements import Settlements
-from shared.serving.health import Health
+from shared.serving.health import watched_app
 from shared.tasks import running
 from shared.tokens import DerivedTokens
 
@@ -89,8 +89,9 @@ def build_app(settings: IngestSettings) -> Starlette:
     observer.watch(writer)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
     watch_database(metrics, pool)
-    health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
-    return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
+    return watched_app(
+        lifespan, checks={"database": partial(answers, pool), "broker": connection.ready}, metrics=metrics
+    )
 
 
 def _client_api(settings: IngestSettings, http: ClientHttp) -> ClientApi:

@@ -26,7 +26,7 @@ from shared.outbound.client_http import ClientHttp, OutboundPolicy
 from shared.rabbitmq.broker import Publisher, make_broker
 from shared.rabbitmq.consuming import BrokerConnection
 from shared.rabbitmq.settlements import Settlements
-from shared.serving.health import Health
+from shared.serving.health import watched_app
 from shared.tasks import running
 from shared.tokens import DerivedTokens, authorization
 
@@ -82,8 +82,7 @@ def build_app(settings: PullerSettings) -> Starlette:
 
     observer.watch(pulls, limit=settings.pull_sync_concurrency)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
-    health = Health(checks={"broker": connection.ready, "registry": registry.accepts_us})
-    return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
+    return watched_app(lifespan, checks={"broker": connection.ready, "registry": registry.accepts_us}, metrics=metrics)
 
 
 async def _drain(pulls: Pulls) -> None:

@@ -62,6 +62,8 @@ TAGS: Final = (
 
 WITHOUT_DATABASE: Final = frozenset({"system", "dead letters", "live"})
 """Tags whose operations do without PostgreSQL."""
+ANSWERED_WHILE_STARTING: Final = frozenset({"system_live", "system_alive", "system_ready", "system_metrics"})
+"""Operations that need no server."""
 WITH_CAPTURES: Final = frozenset({"captures", "ranking", "quarantine"})
 """Tags whose operations read what ingest publishes."""
 
