@@ -222,6 +222,16 @@ class StartingError(UnavailableError):
         super().__init__("The registry is starting and waits for what /health/ready names; try again soon.")
 
 
+class NoSocketError(UnavailableError):
+    """The registry itself has nothing left to call a client with."""
+
+    retry_after_s = AGAIN_IN_S
+
+    def __init__(self) -> None:
+        """Whatever it lacks, which is in the log with what to do."""
+        super().__init__("The registry can't call clients now, for want of sockets of its own; try again soon.")
+
+
 class DatabaseRefusesError(UnavailableError):
     """PostgreSQL does not let the registry in."""
 

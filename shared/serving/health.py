@@ -17,13 +17,14 @@ from starlette.routing import Route
 from shared.observing.metrics import Metrics
 from shared.serving.starting import Start, WhileStarting
 
-Check = Callable[[], Awaitable[bool]]
+Checks = Mapping[str, Callable[[], Awaitable[bool]]]
+"""By name."""
 
 
 class Health:
     """`GET /health/live` and `GET /health/ready`."""
 
-    def __init__(self, *, checks: Mapping[str, Check], start: Start | None = None) -> None:
+    def __init__(self, *, checks: Checks, start: Start | None = None) -> None:
         self._checks = checks
         self._start = start or Start()
 
@@ -45,7 +46,7 @@ class Health:
 
 
 def watched_app(
-    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]], *, checks: Mapping[str, Check], metrics: Metrics
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]], *, checks: Checks, metrics: Metrics
 ) -> Starlette:
     """An app that answers how its service is, and nothing else; from the begin of its lifespan on."""
     start = Start()

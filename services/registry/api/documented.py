@@ -22,6 +22,7 @@ from services.registry.errors import (
     CapturesNotReadyError,
     DatabaseAwayError,
     DatabaseRefusesError,
+    NoSocketError,
     RefusedError,
     RegistryError,
     TooManyRequestsError,
@@ -93,7 +94,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             "capabilities": ["capture", "favorite"],
         },
         answers={200: {"message": f"Client user_1 is registered at {examples.URL}.", **examples.TOKENS}},
-        refusals=(RefusedError, TooManyRequestsError),
+        refusals=(RefusedError, TooManyRequestsError, NoSocketError),
     ),
     "clients_unregister": Documented(
         answers=_says("Client user_1 is no longer registered."), refusals=(UnknownClientError,)
