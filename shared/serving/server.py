@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
@@ -72,8 +72,7 @@ def run(
     bounded besides is in `shared.serving.bounded_http`. Only of `proxies`, addresses or networks, it is believed for
     whom they call (`X-Forwarded-For`, `X-Forwarded-Proto`), and these may have all connections.
     """
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, _leave)
+    _on_signals(_leave)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
@@ -81,7 +80,8 @@ def run(
             http = bounded_http(
                 connections=connections, connections_per_address=connections_per_address, proxies=proxies
             )
-            uvloop.run(_serve(build, listener, http, proxies))
+            with suppress(asyncio.CancelledError):  # it was told to end while it started
+                uvloop.run(_serve(build, listener, http, proxies))
     except StartupError as error:
         log.error("cannot_start", reason=str(error))
         sys.exit(1)
@@ -112,10 +112,12 @@ async def _serve(
         timeout_graceful_shutdown=_STOP_WITHIN_S,
     )
     server = _Server(config, quiet)
+    _on_signals(_end_of_start())
     serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     async with app.router.lifespan_context(app):
         address, port = listener.getsockname()[:2]
         log.info("listening", host=address, port=port)
+        _on_signals(_leave)
         with server.stopping_in_order():
             try:
                 await serving
@@ -184,7 +186,7 @@ def _is_stream(start: Message) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Lets a signal end the process at once while it starts; does not wait for event streams when it stops."""
+    """Leaves signals to the start while that goes on; does not wait for event streams when it stops."""
 
     def __init__(self, config: uvicorn.Config, quiet: QuietEnd) -> None:
         super().__init__(config)
@@ -217,7 +219,24 @@ def _listen(host: str, port: int, variable: str) -> socket.socket:
         raise StartupError(reason) from error
 
 
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, handler)
+
+
+def _end_of_start() -> Callable[[int, FrameType | None], None]:
+    """What ends the start that the current task makes; raised wherever it may be, SystemExit could end in a request."""
+    loop, start = asyncio.get_running_loop(), asyncio.current_task()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        _end_soon()
+        if start is not None:
+            loop.call_soon_threadsafe(start.cancel)
+
+    return end
+
+
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Until the service has started, this ends the process; uvicorn then stops gracefully, and raises it again."""
+    """Before the start, this ends the process; after it uvicorn stops gracefully, and raises the signal again."""
     _end_soon()
     raise SystemExit(0)
