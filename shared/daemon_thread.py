@@ -6,6 +6,7 @@ The threads of a pool are joined at exit, so that one look-up of a name, or one 
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -28,8 +29,7 @@ async def in_daemon_thread(work: Callable[[], ResultT], *, room: asyncio.Semapho
         Thread(target=_run, args=(work, done, room), name="daemon-work", daemon=True).start()
     except RuntimeError as error:
         room.release()
-        message = "no thread could be started"
-        raise OSError(message) from error
+        raise OSError(errno.ENOMEM, "no thread could be started") from error
     return await done
 
 

@@ -13,6 +13,10 @@ class TransientError(Exception):
     """Something that we depend on is away: the same work succeeds later, and no message is to blame."""
 
 
+class OwnLackError(TransientError):
+    """This process has no descriptor, port, memory or thread left for a call; whom it would have called did nothing."""
+
+
 def causes(error: BaseException) -> Iterator[BaseException]:
     """The error and what it comes of, each once: errors that tasks share may come of each other."""
     seen: set[int] = set()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 log = structlog.get_logger()
+
+ResultT = TypeVar("ResultT")
 
 
 @asynccontextmanager
@@ -30,6 +32,26 @@ async def running(name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> A
         task.cancel()
         with suppress(asyncio.CancelledError, Exception):  # an error was logged when it happened
             await task
+
+
+async def all_ended(work: Iterable[Awaitable[ResultT]]) -> list[ResultT]:
+    """The results of all; when none goes on any more, since whoever tries all of it again must not meet itself.
+
+    Raises:
+        BaseException: what the first of those raised that did.
+    """
+    ended = await asyncio.gather(*(_settled(each) for each in work))
+    for _, error in ended:
+        if error is not None:
+            raise error
+    return [result for results, _ in ended for result in results]
+
+
+async def _settled(work: Awaitable[ResultT]) -> tuple[tuple[ResultT, ...], BaseException | None]:
+    try:
+        return (await work,), None
+    except Exception as error:  # noqa: BLE001 - raised when all have ended
+        return (), error
 
 
 def is_cancelled() -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -83,6 +84,8 @@ class Here:
     database: Look | None = None
     broker: Look | None = None
     management: Look | None = None
+    services: Mapping[str, Look] = field(default_factory=dict)
+    """The readiness of puller and ingest, by name, where their ports are set."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,10 @@ from shared import tls
 from shared.settings import ServiceSettings, SettingsError, read_settings
 
 _SERVICES: Final[tuple[type[ServiceSettings], ...]] = (RegistrySettings, IngestSettings, PullerSettings)
+_WATCHED: Final = {"puller": 8001, "ingest": 8002}
+"""With their usual ports; the registry is asked by itself."""
+_LOOPBACK: Final = "127.0.0.1"
+_ANY: Final = "0.0.0.0"  # noqa: S104 - what a container listens on
 _ANSWER_S: Final = 5.0
 _SCHEMAS: Final = (("registry", "registry"), ("captures", "ingest"))
 """Each with the service that owns it."""
@@ -65,7 +69,25 @@ async def _look(problems: tuple[str, ...], found: dict[str, Any], management_url
         database=await _database(found["database_url"], ca_file) if "database_url" in found else None,
         broker=await _broker(found["rabbitmq_url"], ca_file) if "rabbitmq_url" in found else None,
         management=await _management(management_url) if management_url else None,
+        services={name: await _readiness(name, found) for name in _WATCHED if found.keys() & _listens(name)},
     )
+
+
+def _listens(name: str) -> set[str]:
+    return {f"{name}_host", f"{name}_port"}
+
+
+async def _readiness(name: str, found: dict[str, Any]) -> Look:
+    """What a service of this machine, or container, says of itself."""
+    host = found.get(f"{name}_host", _LOOPBACK)
+    port = found.get(f"{name}_port", _WATCHED[name])
+    url = f"http://{_LOOPBACK if host == _ANY else host}:{port}/health/ready"
+    try:
+        async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as http:
+            checks = (await http.get(url)).json()["checks"]
+        return Look(answer={str(check): bool(holds) for check, holds in checks.items()})
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError, LookupError, TypeError, AttributeError) as error:
+        return Look(error=f"{url} does not tell it: {_said(error)}.")
 
 
 async def _database(url: str, ca_file: Path | None) -> Look:

@@ -27,7 +27,10 @@ PULLS: Final = Row(
             Panel(
                 title="Pulls that failed",
                 description="Why, each second. timeout and connect of most clients at once: our own network.",
-                queries=(rate("pullsync_pulls_total", "reason", "{{reason}}", '{outcome="failed"}'),),
+                queries=(
+                    rate("pullsync_pulls_total", "reason", "{{reason}}", '{outcome="failed"}'),
+                    Query("sum(rate(pullsync_own_lacks_total[$__rate_interval])) > 0", "no sockets of our own"),
+                ),
                 unit="ops",
                 stacking="normal",
                 if_nothing="none",

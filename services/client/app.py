@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from httpx import codes
 
 from services.client.background import repeating
@@ -35,7 +36,10 @@ from shared.observing import tracing
 from shared.observing.http_metrics import Cors, CountRequests, RequestMetrics
 from shared.observing.metrics import Metrics
 from shared.postgres.sql import load_queries
+from shared.serving.head import HeadAsGet
 from shared.serving.same_origin import SameOrigin
+from shared.serving.starting import AGAIN_IN_S, Start, WhileStarting
+from shared.serving.utf8_urls import SENTENCE, Utf8Urls
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -55,6 +59,9 @@ _FOREIGN_HOST: Final = (
     "This client answers to localhost, to IP addresses, and to the names in CLIENT_URL and CLIENT_HOSTS only: add the "
     "name that is called to CLIENT_HOSTS."
 )
+
+
+_STARTING: Final = "The client is starting and opens its database; try again in some seconds."
 
 
 def build_app(settings: ClientSettings) -> FastAPI:
@@ -87,16 +94,17 @@ def build_app(settings: ClientSettings) -> FastAPI:
             )
             yield
 
+    start = Start()
     app = FastAPI(
         title="PullSync client",
         version=CLIENT_VERSION,
-        lifespan=lifespan,
+        lifespan=start.watched(lifespan),
         redirect_slashes=False,  # it would send the caller wherever the Host header of his request says
         docs_url=None,  # FastAPI's own pages would run the scripts of others on the origin that may read all captures
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours is below
     )
-    _admit_pages(app, settings)
+    _stand_before(app, settings, start)
     app.add_middleware(CountRequests, requests=RequestMetrics(metrics))
     install_error_handlers(app)
     routes = ClientRoutes(
@@ -133,8 +141,14 @@ def _metrics_routes(settings: ClientSettings, metrics: Metrics, pull_access: Pul
     return MetricsRoutes(metrics=metrics, access=access)
 
 
-def _admit_pages(app: FastAPI, settings: ClientSettings) -> None:
-    """Its own, and those that are named; the last that is added meets a request first."""
+def _stand_before(app: FastAPI, settings: ClientSettings, start: Start) -> None:
+    """What stands before the routes; the last that is added meets a request first.
+
+    Pages that may call are its own, and those that are named.
+    """
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(Utf8Urls, refuse=lambda: refusal(codes.BAD_REQUEST, SENTENCE))
+    app.add_middleware(WhileStarting, start=start, answered=(), refuse=_starting)
     if settings.client_cors_origins:
         app.add_middleware(Cors, allow_origins=settings.client_cors_origins, allow_methods=["*"], allow_headers=["*"])
     own_host = urlsplit(settings.public_url).hostname or ""
@@ -207,6 +221,11 @@ def _registrar(
         random=SystemRandom(),
         monotonic=time.monotonic,
     )
+
+
+def _starting() -> JSONResponse:
+    """To every request, also for metrics: who may read these is in the database."""
+    return refusal(codes.SERVICE_UNAVAILABLE, _STARTING, headers={"retry-after": str(AGAIN_IN_S)})
 
 
 def _now() -> datetime:

@@ -17,6 +17,8 @@ from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI, Request
     from starlette.types import Receive, Scope, Send
 
@@ -66,9 +68,9 @@ class Refusal(BaseModel):
     """One sentence."""
 
 
-def refusal(status: int, sentence: str) -> JSONResponse:
+def refusal(status: int, sentence: str, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """An answer to a request that is refused before it is looked at."""
-    return JSONResponse({"error": sentence}, status_code=status)
+    return JSONResponse({"error": sentence}, status_code=status, headers=headers)
 
 
 class EarlyResponse(JSONResponse):

@@ -37,6 +37,7 @@ from shared.contracts.client_protocol import (
     registration_key_digest,
 )
 from shared.contracts.times import EARLIEST, UtcDatetime, UtcDatetimeOrDay
+from shared.serving.head import refuse_head
 
 log = structlog.get_logger()
 
@@ -103,7 +104,12 @@ class ClientRoutes:
         router = APIRouter(responses=_REFUSALS)
         pulls = [Depends(self._pull_access.check)]
         router.add_api_route(HEALTH_PATH, self.health)
-        router.add_api_route(SYNC_DATA_PATH, self.sync_data, responses=_answers(SyncData[Capture]), dependencies=pulls)
+        router.add_api_route(
+            SYNC_DATA_PATH,
+            self.sync_data,
+            responses=_answers(SyncData[Capture]),
+            dependencies=[Depends(refuse_head), *pulls],  # what it gives away is on record as pulled
+        )
         router.add_api_route(
             ACKNOWLEDGE_PATH,
             self.acknowledge,

@@ -14,6 +14,7 @@ from shared.contracts.messages import AcknowledgeCaptures, Acknowledgement
 from shared.contracts.topology import ACKNOWLEDGE_DELAYS_S, delay_routing_key
 from shared.observing import tracing
 from shared.outbound.client_http import ClientCallError
+from shared.outbound.own_sockets import room_for
 from shared.rabbitmq.broker import Publisher, PublishError
 
 _AT_ONCE: Final = 500
@@ -29,10 +30,14 @@ class Acknowledger:
         self._client_api = client_api
         self._publisher = publisher
         self._observer = observer or IngestObserver()
-        self._permits = asyncio.Semaphore(_AT_ONCE)
+        self._permits = asyncio.Semaphore(room_for(_AT_ONCE))
 
     async def tell(self, told: Acknowledgement, *, attempts: int) -> ClientCallError | None:
-        """Try once, after so many others. When the client can't be told, have it tried later, and answer why."""
+        """Try once, after so many others. When the client can't be told, have it tried later, and answer why.
+
+        Raises:
+            OwnLackError: it was not called, for want of something here; that is no try.
+        """
         with tracing.of_pull("acknowledge", told):
             try:
                 async with self._permits:

@@ -25,6 +25,7 @@ from shared.contracts.topology import ACKNOWLEDGEMENTS, CAPTURE_BATCHES, REPLAYS
 from shared.observing.database_metrics import watch_database
 from shared.observing.message_metrics import MessageMetrics
 from shared.observing.metrics import Metrics
+from shared.observing.outbound_metrics import count_lacks
 from shared.outbound.client_http import ClientHttp, OutboundPolicy
 from shared.patience import patiently
 from shared.postgres.database import answers, make_pool
@@ -33,7 +34,7 @@ from shared.postgres.sql import load_queries
 from shared.rabbitmq.broker import Publisher, make_broker
 from shared.rabbitmq.consuming import BrokerConnection
 from shared.rabbitmq.settlements import Settlements
-from shared.serving.health import Health
+from shared.serving.health import watched_app
 from shared.tasks import running
 from shared.tokens import DerivedTokens
 
@@ -87,10 +88,14 @@ def build_app(settings: IngestSettings) -> Starlette:
             yield
 
     observer.watch(writer)
+    count_lacks(metrics, http.sockets)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
     watch_database(metrics, pool)
-    health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
-    return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
+    return watched_app(
+        lifespan,
+        checks={"database": partial(answers, pool), "broker": connection.ready, "sockets": http.sockets.suffice},
+        metrics=metrics,
+    )
 
 
 def _client_api(settings: IngestSettings, http: ClientHttp) -> ClientApi:

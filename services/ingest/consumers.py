@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from logging import DEBUG
 from typing import Final
@@ -31,6 +30,7 @@ from shared.observing.log_context import bind
 from shared.outbound.client_http import ClientCallError
 from shared.rabbitmq.broker import Publisher, decoder
 from shared.rabbitmq.settlements import Settlements
+from shared.tasks import all_ended
 
 _BATCHES_AT_ONCE: Final = 64
 """Batches in hand: those in the groups that are being committed, and those that wait for the next."""
@@ -105,9 +105,10 @@ class Acknowledgements:
 
         Raises:
             PublishError: a settlement was not taken.
+            OwnLackError: there was nothing here to call a client with.
         """
         await self._writer.calm(within_s=_GIVES_WAY_S)
-        errors = await asyncio.gather(*(self._tell(told, message.attempts) for told in message.acknowledgements))
+        errors = await all_ended(self._tell(told, message.attempts) for told in message.acknowledgements)
         untold = sum(error is not None for error in errors)
         log.info("clients_told", clients=len(errors) - untold, untold=untold, attempts=message.attempts)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 
 import httpx
 from starlette.applications import Starlette
@@ -24,11 +25,13 @@ from shared.contracts.messages import CaptureBatch, PullSettled
 from shared.contracts.topology import PULL_REQUESTED
 from shared.observing.message_metrics import MessageMetrics
 from shared.observing.metrics import Metrics
+from shared.observing.outbound_metrics import count_lacks
 from shared.outbound.client_http import ClientHttp, OutboundPolicy
+from shared.outbound.own_sockets import OwnSockets, room_for
 from shared.rabbitmq.broker import Publisher, make_broker
 from shared.rabbitmq.consuming import BrokerConnection
 from shared.rabbitmq.settlements import Settlements
-from shared.serving.health import Health
+from shared.serving.health import watched_app
 from shared.tasks import running
 from shared.tokens import DerivedTokens, authorization
 
@@ -63,7 +66,8 @@ def build_app(settings: PullerSettings) -> Starlette:
         settlements=Settlements(publisher=publisher),
         observer=observer,
     )
-    pulls = Pulls(puller=puller, concurrency=settings.pull_sync_concurrency, observer=observer)
+    concurrency = room_for(settings.pull_sync_concurrency)
+    pulls = Pulls(puller=puller, concurrency=concurrency, observer=observer)
     registry = RegistryApi(
         http=registry_http,
         backend_url=settings.backend_url,
@@ -71,7 +75,13 @@ def build_app(settings: PullerSettings) -> Starlette:
     )
     leases = HeldLeases()
     heartbeat = Heartbeat(registry=registry, leases=leases)
-    timer = Timer(registry=registry, pulls=pulls, can_hand_over=connection.ready, leases=leases, observer=observer)
+    timer = Timer(
+        registry=registry,
+        pulls=pulls,
+        can_hand_over=partial(_can_pull, connection, client_http.sockets),
+        leases=leases,
+        observer=observer,
+    )
     RequestedPulls(pulls=pulls).subscribe(broker)
 
     @asynccontextmanager
@@ -80,20 +90,28 @@ def build_app(settings: PullerSettings) -> Starlette:
             await stack.enter_async_context(client_http)
             await stack.enter_async_context(registry_http)
             await stack.enter_async_context(connection.running())
-            stack.push_async_callback(heartbeat.leave)
-            await stack.enter_async_context(running("heartbeat", heartbeat.run))
+            await stack.enter_async_context(heartbeat.running())
             stack.push_async_callback(_drain, pulls)
             await stack.enter_async_context(running("timer", timer.run))
             yield
 
-    observer.watch(pulls, limit=settings.pull_sync_concurrency)
+    observer.watch(pulls, limit=concurrency)
+    count_lacks(metrics, client_http.sockets)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
-    health = Health(checks={"broker": connection.ready, "registry": registry.accepts_us})
-    return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
+    return watched_app(
+        lifespan,
+        checks={"broker": connection.ready, "registry": registry.accepts_us, "sockets": client_http.sockets.suffice},
+        metrics=metrics,
+    )
+
+
+async def _can_pull(connection: BrokerConnection, sockets: OwnSockets) -> bool:
+    """Whether a client that is claimed now could be called, and what it sends be handed over."""
+    return await sockets.suffice() and await connection.ready()
 
 
 async def _drain(pulls: Pulls) -> None:
-    """Let the pulls under way end; those that take too long are given up, and their leases end by themselves."""
+    """Let the pulls under way end; those that take too long are given back."""
     with suppress(TimeoutError):
         async with asyncio.timeout(_DRAIN_S):
             await pulls.drain()

@@ -45,6 +45,7 @@ class ClientApi:
 
         Raises:
             ClientCallError: on entering; it could not be had, with its reason.
+            OwnLackError: on entering; we lack something to ask for it.
         """
         query = f"limit={PAGE_CAPTURES}"
         if since is not None and in_utc(since) > EARLIEST:  # else it is all: clients have times before it
@@ -58,6 +59,7 @@ class ClientApi:
 
         Raises:
             ClientCallError: on entering; it could not be had, with its reason.
+            OwnLackError: on entering; we lack something to ask for it.
         """
         params: dict[str, str | int] = {"limit": CAPTURES_PER_PULL}
         if target.after is not None:
@@ -75,7 +77,7 @@ class ClientApi:
         self._observer.answered(len(body))
         try:
             if len(body) > _READ_ASIDE_BYTES:
-                page = await in_daemon_thread(partial(read, body), room=self._one_reads)
+                page = await self._read_aside(partial(read, body))
             else:
                 page = read(body)
         except UnreadableAnswerError as error:
@@ -83,3 +85,9 @@ class ClientApi:
         if page.user_id != target.user_id:
             raise ClientCallError(Reason.WRONG_USER, f"the client answers for another user, {page.user_id[:50]!r}")
         return page
+
+    async def _read_aside(self, read: Callable[[], Page]) -> Page:
+        try:
+            return await in_daemon_thread(read, room=self._one_reads)
+        except OSError as error:
+            raise self._http.sockets.lacking(error) from error

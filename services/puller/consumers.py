@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import structlog
@@ -13,6 +12,7 @@ from services.puller.pull import Asked
 from shared.contracts.messages import PullRequested
 from shared.contracts.topology import EXCHANGE, PULL_REQUESTED
 from shared.rabbitmq.broker import decoder
+from shared.tasks import all_ended
 
 _MESSAGES_AT_ONCE: Final = 8
 
@@ -44,6 +44,8 @@ class RequestedPulls:
 
         Raises:
             PublishError: what became of a pull could not be told.
+            OwnLackError: there was nothing here to call a client with.
         """
         log.info("pulls_taken", pulls=len(message.targets))
-        await asyncio.gather(*self._pulls.begin(message.targets, Asked(since=message.since, complete=message.complete)))
+        asked = Asked(since=message.since, complete=message.complete)
+        await all_ended(self._pulls.begin(message.targets, asked))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from typing import Final
 
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from services.puller.leases import HeldLeases
 from services.puller.registry_api import RegistryApi, RegistryAwayError
 from shared.contracts.claims import HEARTBEAT_EVERY_S
+from shared.tasks import running
 
 _GOODBYE_S: Final = 1.0
 
@@ -23,6 +25,13 @@ class Heartbeat:
     def __init__(self, *, registry: RegistryApi, leases: HeldLeases) -> None:
         self._registry = registry
         self._leases = leases
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Beat until leaving, and give back then what is in hand."""
+        async with running("heartbeat", self.run):
+            yield
+        await self.leave()
 
     async def run(self) -> None:
         """Until cancelled."""

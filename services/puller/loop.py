@@ -17,6 +17,7 @@ from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi, RegistryAwayError
 from shared.contracts.claims import CLAIM_LIMIT
 from shared.contracts.messages import PullTarget
+from shared.errors import OwnLackError
 from shared.rabbitmq.broker import PublishError
 
 CLAIM_EVERY_S: Final = 0.25
@@ -160,6 +161,8 @@ class Timer:
 
 
 def _log_untold(target: PullTarget, error: BaseException) -> None:
+    if isinstance(error, OwnLackError):
+        return  # of what we lack it is told once for all pulls
     if isinstance(error, PublishError):
         log.warning("outcome_untold", user_id=target.user_id, pull_id=target.pull_id, problem=str(error))
     else:

@@ -56,6 +56,8 @@ class Puller:
         """Pull one client; its failures are part of the outcome.
 
         Raises:
+            OwnLackError: it was not called, or its answer not read, for want of something here: it did nothing wrong,
+                so no outcome is told.
             PublishError: the outcome could not be told either; the lease then ends by itself.
         """
         bind(user_id=target.user_id, pull_id=target.pull_id)

@@ -23,11 +23,12 @@ from services.registry.api.request_ids import HEADER as REQUEST_ID
 from services.registry.api.request_ids import RequestIds
 from services.registry.clients import Clients
 from services.registry.consumers import SettledPulls
-from services.registry.errors import ForeignHostError, ForeignPageError
+from services.registry.errors import ForeignHostError, ForeignPageError, StartingError, UndecodableUrlError
 from services.registry.metrics import SettlementMetrics
 from services.registry.pulls import Pulls
 from services.registry.rate_limiter import RateLimiter, rates_of
 from services.registry.routers import Shared, routers_of
+from services.registry.routes.system import ANSWERED_AT_ONCE
 from services.registry.servers import servers_of
 from services.registry.settings import RegistrySettings
 from services.registry.work import work_of
@@ -35,7 +36,10 @@ from shared.observing import tracing
 from shared.observing.http_metrics import Cors, CountRequests, RequestMetrics
 from shared.patience import patiently
 from shared.postgres.migrations import migrate
+from shared.serving.head import HeadAsGet
 from shared.serving.same_origin import SameOrigin
+from shared.serving.starting import Start, WhileStarting
+from shared.serving.utf8_urls import Utf8Urls
 from shared.serving.web_pages import serve_page
 from shared.version import VERSION
 
@@ -70,10 +74,11 @@ def build_app(settings: RegistrySettings) -> FastAPI:
             await stack.enter_async_context(work.running())
             yield
 
+    start = Start()
     app = FastAPI(
         title="PullSync registry",
         version=VERSION,
-        lifespan=lifespan,
+        lifespan=start.watched(lifespan),
         docs_url=None,
         redoc_url=None,
         strict_content_type=False,
@@ -86,12 +91,12 @@ def build_app(settings: RegistrySettings) -> FastAPI:
     access, clients = Access(settings), Clients(pool=servers.pool, queries=servers.queries)
     limits = _limits(settings)
     guard = Guard(access=access, clients=clients, limits=limits)
-    shared = Shared(access=access, clients=clients, pulls=pulls, limits=limits, migrations=MIGRATIONS)
+    shared = Shared(access=access, clients=clients, pulls=pulls, limits=limits, start=start, migrations=MIGRATIONS)
     for router in routers_of(settings, servers, work, shared):
         app.include_router(router, dependencies=[Depends(guard.check), Depends(limits.count_guarded)])
     serve_docs(app)
     serve_page(app, DASHBOARD, at="/dashboard")
-    _stand_before(app, settings, limits)
+    _stand_before(app, settings, limits, start)
     app.add_middleware(
         CountRequests, requests=RequestMetrics(servers.metrics), literal_paths=(REGISTRATION_PATH, *SYNC_PATHS)
     )
@@ -107,8 +112,11 @@ def _limits(settings: RegistrySettings) -> Limits:
     )
 
 
-def _stand_before(app: FastAPI, settings: RegistrySettings, limits: Limits) -> None:
+def _stand_before(app: FastAPI, settings: RegistrySettings, limits: Limits, start: Start) -> None:
     """What stands before the routes; the last that is added meets a request first."""
+    app.add_middleware(HeadAsGet)
+    app.add_middleware(WhileStarting, start=start, answered=ANSWERED_AT_ONCE, refuse=lambda: answer(StartingError()))
+    app.add_middleware(Utf8Urls, refuse=lambda: answer(UndecodableUrlError()))
     app.add_middleware(NoMarkup)
     app.add_middleware(RateLimits, limits=limits)
     app.add_middleware(

@@ -13,6 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from shared.serving.starting import AGAIN_IN_S
+from shared.serving.utf8_urls import SENTENCE
+
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$|\d)|[A-Z][a-z]*|\d+")
 
 
@@ -84,6 +87,16 @@ class MalformedBodyError(RefusedError):
     def __init__(self) -> None:
         """The same for whatever it is instead."""
         super().__init__("The body is not valid JSON.")
+
+
+class UndecodableUrlError(RefusedError):
+    """The path or the query of the URL is no UTF-8, so no name in it can be told."""
+
+    title = "Undecodable URL"
+
+    def __init__(self) -> None:
+        """Wherever the bytes are."""
+        super().__init__(SENTENCE)
 
 
 class InvalidRequestError(RefusedError):
@@ -197,6 +210,26 @@ class UnavailableError(RegistryError):
     """Something behind the registry is away; the same request may succeed later."""
 
     status = 503
+
+
+class StartingError(UnavailableError):
+    """The registry is starting."""
+
+    retry_after_s = AGAIN_IN_S
+
+    def __init__(self) -> None:
+        """Whatever it waits for."""
+        super().__init__("The registry is starting and waits for what /health/ready names; try again soon.")
+
+
+class NoSocketError(UnavailableError):
+    """The registry itself has nothing left to call a client with."""
+
+    retry_after_s = AGAIN_IN_S
+
+    def __init__(self) -> None:
+        """Whatever it lacks, which is in the log with what to do."""
+        super().__init__("The registry can't call clients now, for want of sockets of its own; try again soon.")
 
 
 class DatabaseRefusesError(UnavailableError):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import structlog
 
-from services.registry.errors import RefusedError
+from services.registry.errors import NoSocketError, RefusedError
 from shared.contracts.client_answers import UnreadableTextError, read_health
 from shared.contracts.client_protocol import HEALTH_PATH, registration_key_digest
 from shared.contracts.messages import Reason
+from shared.errors import OwnLackError
 from shared.outbound.client_http import ClientCallError, ClientHttp
 
 log = structlog.get_logger()
@@ -25,12 +26,15 @@ class ClientProbe:
         Only who made the key can have told that client its digest: so the caller is the client.
 
         Raises:
+            NoSocketError: it could not be called, which is our own fault.
             RefusedError: it is not; the text says why, without the addresses that its name led to, and without any
                 byte of what answered there.
         """
         try:
             async with self._http.get(f"{client_url}{HEALTH_PATH}") as body:
                 health = read_health(body)
+        except OwnLackError as error:
+            raise NoSocketError from error
         except ClientCallError as error:
             log.info("client_not_registered", client_url=client_url, reason=error.reason, error=str(error))
             what = "is not called" if error.reason is Reason.FORBIDDEN_ADDRESS else f"did not answer {HEALTH_PATH}"

@@ -52,6 +52,7 @@ from shared.observing.database_metrics import watch_database
 from shared.postgres.database import answers
 from shared.rabbitmq.broker import Publisher
 from shared.serving.health import Health
+from shared.serving.starting import Start
 from shared.version import VERSION
 
 _RUNS_SHOWN = 10
@@ -66,6 +67,7 @@ class Shared:
     clients: Clients
     pulls: Pulls
     limits: Limits
+    start: Start
     migrations: Path
 
 
@@ -124,7 +126,9 @@ def routers_of(settings: RegistrySettings, servers: Servers, work: Work, shared:
     yield SystemRoutes(
         statistics=statistics,
         captures=captures,
-        health=Health(checks={"database": partial(answers, pool), "broker": servers.connection.ready}),
+        health=Health(
+            checks={"database": partial(answers, pool), "broker": servers.connection.ready}, start=shared.start
+        ),
         metrics=servers.metrics,
         access=access,
     ).router()

@@ -12,6 +12,7 @@ from shared.contracts.messages import PullRequested, ReplayQuarantined
 from shared.contracts.topology import PULL_SETTLED
 from shared.observing.message_metrics import MessageMetrics
 from shared.observing.metrics import Metrics
+from shared.observing.outbound_metrics import count_lacks
 from shared.outbound.client_http import ClientHttp, OutboundPolicy
 from shared.postgres.database import make_pool
 from shared.postgres.sql import load_queries
@@ -45,6 +46,13 @@ def servers_of(settings: RegistrySettings) -> Servers:
     broker = make_broker(settings.rabbitmq_url, service="registry", ca_file=ca_file, observer=messages)
     connection = BrokerConnection(broker, consumed=(PULL_SETTLED,), declares=settings.rabbitmq_declare)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
+    http = ClientHttp(
+        policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
+        timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
+        body_limit_bytes=_HEALTH_BYTES,
+        ca_file=settings.pull_sync_ca_file,
+    )
+    count_lacks(metrics, http.sockets)
     return Servers(
         pool=make_pool(settings.database_url, service="registry", max_size=_POOL_SIZE, ca_file=ca_file),
         captures_pool=make_pool(
@@ -53,11 +61,6 @@ def servers_of(settings: RegistrySettings) -> Servers:
         queries=load_queries("services.registry"),
         broker=broker,
         connection=connection,
-        http=ClientHttp(
-            policy=OutboundPolicy(networks=settings.pull_sync_networks, ports=settings.pull_sync_ports),
-            timeout_s=min(_PROBE_TIMEOUT_S, settings.pull_sync_timeout),
-            body_limit_bytes=_HEALTH_BYTES,
-            ca_file=settings.pull_sync_ca_file,
-        ),
+        http=http,
         metrics=metrics,
     )

@@ -79,7 +79,8 @@ class CountRequests:
         """The template of the route that took it."""
         route = scope.get("route")
         if route is not None:
-            return str(route.path_format) if scope["method"] in (route.methods or ()) else UNKNOWN
+            method = "GET" if scope["method"] == "HEAD" else scope["method"]
+            return str(route.path_format) if method in (route.methods or ()) else UNKNOWN
         return scope["path"] if scope["path"] in self._literal_paths else UNKNOWN
 
 

@@ -26,6 +26,7 @@ from shared.outbound.answer_memory import AnswerMemory, AnswerShare, CallTime
 from shared.outbound.bounded_answers import ChunkBound, UnboundedAnswerError, bound_answers
 from shared.outbound.errors import ClientCallError, connection_error, not_http
 from shared.outbound.name_lookup import NameLookup
+from shared.outbound.own_sockets import OwnSockets, own_lack
 from shared.outbound.policy import ForbiddenUrlError, Network, OutboundPolicy
 from shared.tokens import authorization
 
@@ -57,6 +58,7 @@ class ClientHttp:
         self._body_limit_bytes = body_limit_bytes
         self._trust = tls.for_clients(ca_file)
         self.memory = AnswerMemory(timeout_s=timeout_s)
+        self.sockets = OwnSockets()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -90,6 +92,7 @@ class ClientHttp:
         Raises:
             ClientCallError: on entering, with its reason, in at most the timeout (seconds, from request to the last
                 byte); where others with large answers were first, in at most twice that.
+            OwnLackError: on entering; it was not called, for want of something here.
         """
         call = CallTime(self._timeout_s)
         with self.memory.share(call) as share:
@@ -110,6 +113,7 @@ class ClientHttp:
                 call.timeout,
                 self._session.request(method, target, allow_redirects=False, **request) as response,
             ):
+                self.sockets.called()
                 _check_head(response)
                 return await self._read(response, share)
         except TimeoutError as error:
@@ -117,7 +121,8 @@ class ClientHttp:
         except UnboundedAnswerError as error:
             raise ClientCallError(Reason.BAD_PAYLOAD, str(error)) from error
         except (aiohttp.ClientError, OSError) as error:
-            raise connection_error(error) from error
+            lack = own_lack(error)
+            raise (connection_error(error) if lack is None else self.sockets.lacking(lack)) from error
         except ValueError as error:  # what the HTTP parsers raise on bytes that are no HTTP
             raise not_http(error) from error
 

@@ -35,9 +35,7 @@ class NameLookup(AbstractResolver):
         Raises:
             OSError: there are none, or (TimeoutError) they did not come within the timeout.
         """
-        look_up = partial(
-            socket.getaddrinfo, host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG
-        )
+        look_up = partial(_look_up, host, port, family)
         try:
             async with asyncio.timeout(self._timeout_s):
                 found = await in_daemon_thread(look_up, room=self._room)
@@ -48,6 +46,15 @@ class NameLookup(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing is open: threads that still wait for a name server end by themselves, and are not waited for."""
+
+
+def _look_up(host: str, port: int, family: int) -> list[tuple[Any, ...]]:
+    """As the system has it; but a name is not to blame when there was no socket to ask a name server by."""
+    try:
+        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, family=family, flags=socket.AI_ADDRCONFIG)]
+    except socket.gaierror:
+        with socket.socket(type=socket.SOCK_DGRAM):
+            raise
 
 
 def _result(host: str, family: int, protocol: int, address: tuple[Any, ...]) -> ResolveResult:

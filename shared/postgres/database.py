@@ -39,6 +39,11 @@ class _Pool(asyncpg.Pool):
         """Every statement comes by here, those of `pool.fetch` too."""
         return _Acquired(self, timeout)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was entered, and is not left."""
+        return bool(self._initialized) and not self.is_closing()  # type: ignore[attr-defined] # the stubs lack it
+
     async def close(self) -> None:
         """Close in order; by force when Postgres or a statement takes longer than `_CLOSE_S`."""
         try:
@@ -55,7 +60,7 @@ class _Acquired(PoolAcquireContext):
         try:
             return await super().__aenter__()
         except asyncpg.InterfaceError as error:
-            if not self.pool.is_closing():
+            if not isinstance(self.pool, _Pool) or self.pool.is_open:
                 raise
             raise _lost(error) from error
 

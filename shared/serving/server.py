@@ -11,7 +11,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from types import FrameType
 from typing import Any, Final, NoReturn, Protocol
@@ -65,13 +66,13 @@ def run(
 ) -> NoReturn:
     """Listen, build the app, serve it until SIGTERM or SIGINT, and exit: 0, or 1 when it can't start.
 
-    `variable` is the setting of the port, named when the port is taken. The socket listens before the lifespan begins.
+    `variable` is the setting of the port, named when the port is taken. The app is served from before its lifespan on,
+    which takes as long as a server is away; what it answers meanwhile is in `shared.serving.starting`.
     `connections` is how many there may be at once, `connections_per_address` how many of them from one address; what is
     bounded besides is in `shared.serving.bounded_http`. Only of `proxies`, addresses or networks, it is believed for
     whom they call (`X-Forwarded-For`, `X-Forwarded-Proto`), and these may have all connections.
     """
-    for stop in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(stop, _leave)
+    _on_signals(_leave)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     try:
@@ -79,7 +80,8 @@ def run(
             http = bounded_http(
                 connections=connections, connections_per_address=connections_per_address, proxies=proxies
             )
-            uvloop.run(_serve(build, listener, http, proxies))
+            with suppress(asyncio.CancelledError):  # it was told to end while it started
+                uvloop.run(_serve(build, listener, http, proxies))
     except StartupError as error:
         log.error("cannot_start", reason=str(error))
         sys.exit(1)
@@ -91,7 +93,7 @@ def run(
 async def _serve(
     build: Callable[[], App], listener: socket.socket, http: type[asyncio.Protocol], proxies: Sequence[str]
 ) -> None:
-    """The lifespan is entered here and not by uvicorn, which would log a trace when it fails."""
+    """The lifespan is entered here and not by uvicorn, which serves nothing before, and logs a trace when it fails."""
     app = build()
     gc.freeze()  # what is there now stays
     gc.set_threshold(_GC_AFTER)
@@ -109,13 +111,18 @@ async def _serve(
         forwarded_allow_ips=list(proxies),
         timeout_graceful_shutdown=_STOP_WITHIN_S,
     )
+    server = _Server(config, quiet)
+    _on_signals(_end_of_start())
+    serving = asyncio.create_task(server.serve(sockets=[listener]), name="server")
     async with app.router.lifespan_context(app):
         address, port = listener.getsockname()[:2]
         log.info("listening", host=address, port=port)
-        try:
-            await _Server(config, quiet).serve(sockets=[listener])
-        finally:
-            _end_soon()
+        _on_signals(_leave)
+        with server.stopping_in_order():
+            try:
+                await serving
+            finally:
+                _end_soon()
 
 
 def _end_soon() -> None:
@@ -179,11 +186,20 @@ def _is_stream(start: Message) -> bool:
 
 
 class _Server(uvicorn.Server):
-    """Does not wait for event streams when it stops."""
+    """Leaves signals to the start while that goes on; does not wait for event streams when it stops."""
 
     def __init__(self, config: uvicorn.Config, quiet: QuietEnd) -> None:
         super().__init__(config)
         self._quiet = quiet
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Called by uvicorn when it begins to serve, which is while the service starts."""
+        yield
+
+    def stopping_in_order(self) -> AbstractContextManager[None]:
+        """From now on a signal has the server stop, which raises it again when this is left."""
+        return super().capture_signals()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Called by uvicorn when it was told to stop."""
@@ -203,7 +219,24 @@ def _listen(host: str, port: int, variable: str) -> socket.socket:
         raise StartupError(reason) from error
 
 
+def _on_signals(handler: Callable[[int, FrameType | None], None]) -> None:
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, handler)
+
+
+def _end_of_start() -> Callable[[int, FrameType | None], None]:
+    """What ends the start that the current task makes; raised wherever it may be, SystemExit could end in a request."""
+    loop, start = asyncio.get_running_loop(), asyncio.current_task()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        _end_soon()
+        if start is not None:
+            loop.call_soon_threadsafe(start.cancel)
+
+    return end
+
+
 def _leave(_signal: int, _frame: FrameType | None) -> NoReturn:
-    """Before uvicorn serves, this ends the process; uvicorn then stops gracefully, and raises the signal again."""
+    """Before the start, this ends the process; after it uvicorn stops gracefully, and raises the signal again."""
     _end_soon()
     raise SystemExit(0)

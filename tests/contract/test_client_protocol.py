@@ -125,6 +125,37 @@ async def test_sync_data(http: httpx.AsyncClient) -> None:
     assert SyncData[Capture].model_validate_json(response.content).captures[0].capture_id == capture["capture_id"]
 
 
+async def test_head_is_answered_as_get(http: httpx.AsyncClient) -> None:
+    """But for what is pending: that is on record as pulled when it was given away."""
+    for path in (
+        "/",
+        "/api/client/health",
+        "/api/client/stats",
+        "/api/client/all-captures",
+        "/metrics",
+        "/api/client/ranking",
+        "/service-worker.js",
+        "/nothing",
+    ):
+        got, head = await http.get(path), await http.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers["content-type"] == got.headers["content-type"], path
+    refused = await http.head("/api/client/sync-data")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
+    refused = await http.put("/api/client/health")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
+    refused = await http.head("/api/client/add-capture")
+    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
+
+
+@pytest.mark.parametrize("after", ["%FF", "a%C3", "%ED%A0%80"])
+async def test_a_name_that_is_no_text_is_refused(http: httpx.AsyncClient, after: str) -> None:
+    """It would be read as U+FFFD, and a page begin after another capture."""
+    for path in (f"/api/client/all-captures?after={after}", f"/api/client/sync-data?since={after}", f"/{after}"):
+        refused = await http.get(path)
+        assert (refused.status_code, "UTF-8" in refused.json()["error"]) == (400, True), path
+
+
 async def test_an_empty_client_serves_an_empty_list(http: httpx.AsyncClient) -> None:
     """No capture is an empty list and a total of 0, not an absence."""
     body = (await http.get("/api/client/sync-data")).json()

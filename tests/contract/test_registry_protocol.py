@@ -29,9 +29,11 @@ from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dev.docs import registry_document
 from dev.servers.ports import free_port
 from services.client.app import build_app as build_client
 from services.client.settings import ClientSettings
+from services.registry.api.openapi import operations
 from services.registry.app import build_app
 from services.registry.settings import RegistrySettings
 from tests.serving import served
@@ -62,6 +64,7 @@ WITH_BODY = (
     "claims",
     "heartbeat",
 )
+OPERATIONS = [(path, method) for path, method, _ in operations(registry_document())]
 
 many_examples = settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -385,17 +388,70 @@ async def test_any_user_id_can_be_looked_at_and_unregistered(
             assert_refused(await http.delete(f"{PULL_SYNC}/unregister-client/{path}"), 404)
 
 
-@pytest.mark.parametrize("path", ["nobody", "", "%00", "%FF", "%ED%A0%80", "a%00b", "x" * 255])
+@pytest.mark.parametrize("path", ["nobody", "", "%00", "a%00b", "x" * 255])
 async def test_an_unknown_user_is_404(http: httpx.AsyncClient, client_url: str, path: str) -> None:
     """Also where no user could have that name, and no user of a similar name is taken for it."""
-    similar = ["\ufffd", "\ufffd\ufffd\ufffd", "a\ufffdb", "?"]
+    similar = ["\ufffd", "a\ufffdb", "?"]
     await register(http, client_url, *similar)
-    if path in {"%FF", "%ED%A0%80"}:  # bytes that are no text: the HTTP server itself reads them as U+FFFD
-        assert (await http.delete(f"{PULL_SYNC}/unregister-client/{path}")).status_code in {200, 404}
-        return
     assert_refused(await http.delete(f"{PULL_SYNC}/unregister-client/{path}"), 404)
     assert_refused(await http.get(f"{PULL_SYNC}/clients/{path}"), 404)
     assert sorted(await registered(http)) == sorted(similar)
+
+
+@pytest.mark.parametrize("name", ["%FF", "%ED%A0%80", "a%C3", "%C0%AF"])
+async def test_a_name_that_is_no_text_is_refused(http: httpx.AsyncClient, client_url: str, name: str) -> None:
+    """In every path and query that takes one: the HTTP server reads such bytes as U+FFFD, which is somebody's name."""
+    similar = ["\ufffd", "a\ufffd", "\ufffd\ufffd", "\ufffd\ufffd\ufffd"]
+    await register(http, client_url, *similar)
+    paths = [(method, re.sub(r"\{\w+\}", name, path)) for path, method in OPERATIONS if "{" in path]
+    queries = [
+        ("GET", f"{PULL_SYNC}/registered-clients?after={name}"),
+        ("GET", f"{PULL_SYNC}/registered-clients?search={name}"),
+        ("GET", f"{PULL_SYNC}/status?after={name}"),
+        ("GET", f"/api/v1/ranking/users?after={name}"),
+        ("GET", f"/api/v1/admin/quarantine?user_id={name}"),
+        ("GET", f"/api/v1/admin/events?topics=client&user_id={name}"),
+    ]
+    assert len(paths) > 10
+    for method, path in [*paths, *queries]:
+        answer = await http.request(method.upper(), path)
+        assert_refused(answer, 400, kind="undecodable-url")
+    assert sorted(await registered(http)) == sorted(similar)
+
+
+async def test_head_is_answered_as_get(http: httpx.AsyncClient) -> None:
+    """With the same status and headers, and without a body; of pages as of the API."""
+    read = [path for path, method in OPERATIONS if method == "get" and "{" not in path]
+    streams = {"/api/v1/admin/events"}
+    pages = ["/docs", "/openapi.json", "/dashboard", "/dashboard/", f"{PULL_SYNC}/clients/nobody", "/nothing"]
+    for path in [*read, *pages]:
+        if path in streams:
+            continue
+        got, head = await http.get(path), await http.head(path)
+        assert (head.status_code, head.content) == (got.status_code, b""), path
+        assert head.headers.get("content-type") == got.headers.get("content-type"), path
+    assert {"/", "/health", "/health/live", "/health/ready", "/metrics"} <= set(read)
+
+
+async def test_what_head_must_not_ask_for_says_so(http: httpx.AsyncClient) -> None:
+    """Streams have no end, and what changes something is no reading: 405, with what the path takes."""
+    stream = f"{PULL_SYNC}/runs/{uuid4()}/events"
+    for path, allowed in (
+        ("/api/v1/admin/events?topics=status", "GET"),
+        (stream, "GET"),
+        (f"{PULL_SYNC}/sync-all", "POST"),
+        (f"{PULL_SYNC}/unregister-client/nobody", "DELETE"),
+    ):
+        answer = await http.head(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
+    for path, allowed in (
+        (stream, "GET"),
+        ("/health", "GET, HEAD"),
+        ("/dashboard", "GET, HEAD"),
+        (f"{PULL_SYNC}/clients/nobody", "GET, HEAD, PATCH"),
+    ):
+        answer = await http.put(path)
+        assert (answer.status_code, answer.headers["allow"]) == (405, allowed), path
 
 
 @pytest.mark.parametrize("path", ["x" * 256, "x" * 5_000, quote("ü") * 256])

@@ -58,6 +58,7 @@ ROW: Final = re.compile(r"^\| `(pullsync_\w+)`(?: †)? \| (\w+) \| ([^|]*)\| .+
 SECTIONS: Final = {
     "All services": ("registry", "puller", "ingest", "client"),
     "With RabbitMQ: registry, puller, ingest": ("registry", "puller", "ingest"),
+    "With clients to call: registry, puller, ingest": ("registry", "puller", "ingest"),
     "With PostgreSQL: registry, ingest": ("registry", "ingest"),
     "Registry": ("registry",),
     "Puller": ("puller",),

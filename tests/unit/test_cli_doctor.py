@@ -123,6 +123,7 @@ HERE_WELL: Final = Here(
     ),
     broker=Look(answer={"product": "RabbitMQ", "version": "4.2.1"}),
     management=Look(answer=[{"name": "rabbit@a", "running": True, "disk_free": 10**10}]),
+    services={"puller": Look(answer={"broker": True, "registry": True, "sockets": True})},
 )
 CERTAIN: Final = Clock(offset_s=100.0, uncertainty_s=1.0)
 NODE: Final = {"name": "rabbit@a", "running": True}
@@ -416,6 +417,27 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
         "problem",
         "captures is at 1, and the code here wants 2",
         "restart ingest",
+    ),
+    "a puller without descriptors": (
+        here(services={"puller": Look(answer={"broker": True, "registry": True, "sockets": False})}),
+        "puller here",
+        "problem",
+        "not ready: sockets",
+        "ulimit -n",
+    ),
+    "an ingest without RabbitMQ": (
+        here(services={"ingest": Look(answer={"database": True, "broker": False, "sockets": True})}),
+        "ingest here",
+        "problem",
+        "not ready: broker",
+        "RabbitMQ is away",
+    ),
+    "a puller elsewhere": (
+        here(services={"puller": Look(error="It does not answer.")}),
+        "puller here",
+        "skipped",
+        "does not answer",
+        "docker compose exec",
     ),
     "management unreached": (
         here(management=Look(error="It answered 401.")),

@@ -31,6 +31,7 @@ RULES: Final[tuple[Rule, ...]] = (
     here.settings,
     here.database,
     here.broker,
+    here.services,
     here.management,
     client.one_client,
 )

@@ -70,6 +70,32 @@ def _unreached(facts: Facts, check: str, error: str, *, part: str, setting: str)
     return problem(check, error, advice)
 
 
+_MISSING: Final = {
+    "database": "PostgreSQL does not answer it: see database above.",
+    "broker": "RabbitMQ is away, or its consumers are: see broker above.",
+    "registry": "The registry refuses its token: set SERVICE_TOKENS as the registry has it.",
+    "sockets": "It has nothing left to call clients with; its log says what (own_sockets_lacking). Mostly open files: "
+    "raise their limit (ulimit -n), or lower PULL_SYNC_CONCURRENCY.",
+}
+
+
+def services(facts: Facts) -> Iterator[Finding]:
+    """Puller and ingest of this machine, by their own word."""
+    for name, look in facts.here.services.items():
+        check = f"{name} here"
+        if look.error is not None:
+            yield skipped(
+                check, look.error, "Run it where the service runs: docker compose exec SERVICE pullsync doctor"
+            )
+            continue
+        failing = [each for each, holds in look.answer.items() if not holds]
+        if failing:
+            advice = "\n".join(_MISSING.get(each, "Its log says more.") for each in failing)
+            yield problem(check, f"It is not ready: {', '.join(failing)}.", advice)
+        else:
+            yield ok(check, "It is ready.")
+
+
 def management(facts: Facts) -> Iterator[Finding]:
     """RabbitMQ's nodes, by RABBITMQ_MANAGEMENT_URL."""
     look: Look | None = facts.here.management

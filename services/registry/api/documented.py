@@ -22,6 +22,7 @@ from services.registry.errors import (
     CapturesNotReadyError,
     DatabaseAwayError,
     DatabaseRefusesError,
+    NoSocketError,
     RefusedError,
     RegistryError,
     TooManyRequestsError,
@@ -62,6 +63,8 @@ TAGS: Final = (
 
 WITHOUT_DATABASE: Final = frozenset({"system", "dead letters", "live"})
 """Tags whose operations do without PostgreSQL."""
+ANSWERED_WHILE_STARTING: Final = frozenset({"system_live", "system_alive", "system_ready", "system_metrics"})
+"""Operations that need no server."""
 WITH_CAPTURES: Final = frozenset({"captures", "ranking", "quarantine"})
 """Tags whose operations read what ingest publishes."""
 
@@ -91,7 +94,7 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
             "capabilities": ["capture", "favorite"],
         },
         answers={200: {"message": f"Client user_1 is registered at {examples.URL}.", **examples.TOKENS}},
-        refusals=(RefusedError, TooManyRequestsError),
+        refusals=(RefusedError, TooManyRequestsError, NoSocketError),
     ),
     "clients_unregister": Documented(
         answers=_says("Client user_1 is no longer registered."), refusals=(UnknownClientError,)

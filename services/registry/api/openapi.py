@@ -16,7 +16,15 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 
 from services.registry.access import ForbiddenError, UnauthenticatedError
-from services.registry.api.documented import OPERATIONS, PARAMETERS, TAGS, WITH_CAPTURES, WITHOUT_DATABASE, Documented
+from services.registry.api.documented import (
+    ANSWERED_WHILE_STARTING,
+    OPERATIONS,
+    PARAMETERS,
+    TAGS,
+    WITH_CAPTURES,
+    WITHOUT_DATABASE,
+    Documented,
+)
 from services.registry.api.examples import NEVER_SEEN
 from services.registry.api.permissions import NEEDS, OF_OWN, Need
 from services.registry.api.problems import MEDIA_TYPE, URN, InvalidRequestProblem, Problem
@@ -30,7 +38,9 @@ from services.registry.errors import (
     InvalidRequestError,
     MalformedBodyError,
     RegistryError,
+    StartingError,
     TooManyRequestsError,
+    UndecodableUrlError,
 )
 from services.registry.routes.captures import UnknownCaptureError, UnknownCaptureProblem
 from shared.contracts.claims import Claims
@@ -171,6 +181,10 @@ def _kinds(operation: Json) -> Iterator[type[RegistryError]]:
     yield from _REFUSALS[NEEDS[operation["operationId"]]]
     if _INVALID in operation["responses"] and _can_be_invalid(operation):
         yield InvalidRequestError
+    if operation["operationId"] not in ANSWERED_WHILE_STARTING:
+        yield StartingError
+    if operation.get("parameters"):
+        yield UndecodableUrlError
     if "requestBody" in operation:
         yield MalformedBodyError
         yield BodyTooSlowError

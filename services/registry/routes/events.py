@@ -16,6 +16,7 @@ from services.registry.live.once import ReadOnce
 from services.registry.live.topics import Topic, Topics, View
 from services.registry.queues import QueuesReport
 from services.registry.routes.clients import Search, State
+from shared.serving.head import refuse_head
 
 MOST_STREAMS: Final = 100
 """Event streams at once. Those that show clients ask the database once a second for each page that is looked at."""
@@ -44,7 +45,9 @@ class EventRoutes:
         """To be included by the app."""
         router = APIRouter(prefix="/api/v1/admin", tags=["live"])
         router.get("/queues")(self.queues)
-        router.get("/events", response_class=EventSourceResponse, dependencies=[Depends(self.place)])(self.events)
+        router.get(
+            "/events", response_class=EventSourceResponse, dependencies=[Depends(refuse_head), Depends(self.place)]
+        )(self.events)
         return router
 
     async def queues(self) -> QueuesReport:

@@ -17,6 +17,7 @@ from services.registry.errors import TooManyStreamsError
 from services.registry.routes.clients import PAGE, Limit
 from services.registry.routes.sync import FAILURES_SHOWN
 from services.registry.runs import RunOutcome, Runs
+from shared.serving.head import refuse_head
 
 PREFIX: Final = "/api/v1/pull-sync/runs"
 _EVENT_EVERY_S: Final = 0.5
@@ -47,9 +48,11 @@ class RunRoutes:
         router.get("")(self.runs)
         router.get("/{run_id}")(self.run)
         router.get("/{run_id}/clients")(self.clients)
-        router.get("/{run_id}/events", response_class=EventSourceResponse, dependencies=[Depends(self.place)])(
-            self.events
-        )
+        router.get(
+            "/{run_id}/events",
+            response_class=EventSourceResponse,
+            dependencies=[Depends(refuse_head), Depends(self.place)],
+        )(self.events)
         router.post("/{run_id}/cancel")(self.cancel)
         return router
 

@@ -17,6 +17,9 @@ from shared.serving.health import Health
 from shared.tokens import bearer
 from shared.version import VERSION
 
+ANSWERED_AT_ONCE: Final = ("/health", "/health/live", "/health/ready", METRICS_PATH)
+"""Also while the registry starts."""
+
 _DATABASE_EXAMPLE: Final[dict[str, Any]] = {
     "status": "healthy",
     "tables": {"clients": 1, "captures": 12, "holdings": 10, "ranking": 4, "quarantine": 3},
@@ -120,7 +123,6 @@ class SystemRoutes:
         }
         router.get("/health/live", response_model=Alive, name="alive")(self._health.live)
         router.get("/health/ready", response_model=Readiness, responses=not_ready)(self._health.ready)
-        router.routes.extend(self._health.routes())  # these answer to HEAD, too
         return router
 
     async def welcome(self) -> Welcome:
