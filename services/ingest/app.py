@@ -27,7 +27,7 @@ from shared.observing.message_metrics import MessageMetrics
 from shared.observing.metrics import Metrics
 from shared.outbound.client_http import ClientHttp, OutboundPolicy
 from shared.patience import patiently
-from shared.postgres.database import answers, make_pool
+from shared.postgres.database import answers, make_pool, takes_writes
 from shared.postgres.migrations import migrate
 from shared.postgres.sql import load_queries
 from shared.rabbitmq.broker import Publisher, make_broker
@@ -89,7 +89,13 @@ def build_app(settings: IngestSettings) -> Starlette:
     observer.watch(writer)
     messages.watch(metrics, holding=broker.holding, ready=connection.ready)
     watch_database(metrics, pool)
-    health = Health(checks={"database": partial(answers, pool), "broker": connection.ready})
+    health = Health(
+        checks={
+            "database": partial(answers, pool),
+            "database_writes": partial(takes_writes, pool),
+            "broker": connection.ready,
+        }
+    )
     return Starlette(routes=[*health.routes(), metrics.route()], lifespan=lifespan)
 
 
