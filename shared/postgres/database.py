@@ -191,9 +191,12 @@ async def takes_writes(pool: asyncpg.Pool) -> bool:
     """
     try:
         async with asyncio.timeout(_ANSWER_S):
-            if not await pool.fetchval("SELECT current_setting('transaction_read_only')::boolean"):
-                return condition_of(pool).illness is None
+            is_read_only = await pool.fetchval("SELECT current_setting('transaction_read_only')::boolean")
     except TRANSIENT:
         return False
-    await pool.expire_connections()
-    return False
+    if is_read_only:
+        await pool.expire_connections()
+        return False
+    condition = condition_of(pool)
+    condition.may_write()
+    return condition.illness is None

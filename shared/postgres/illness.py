@@ -103,6 +103,11 @@ class Condition:
         self._illness = illness
         log.error("database_ill", kind=illness, problem=str(error)[:500], retrying=True)
 
+    def may_write(self) -> None:
+        """The server says so; what else is wrong with it does not end by that."""
+        if self._illness is Illness.READ_ONLY:
+            self.wrote()
+
     def wrote(self) -> None:
         """A statement did, so the server is well again."""
         if self._illness is not None:

@@ -43,14 +43,15 @@ _DATABASE_PROBLEMS: Final = {
         ),
     ),
 }
-_ILLNESSES: Final = {
-    "read_only": (
-        "It is read-only: nothing can be written.",
-        (
-            "Let DATABASE_URL lead to the primary. If it does, somebody has set it: ALTER SYSTEM RESET "
-            "default_transaction_read_only (or ALTER DATABASE, ALTER ROLE), then SELECT pg_reload_conf()."
-        ),
+READ_ONLY: Final = (
+    "It is read-only: nothing can be written.",
+    (
+        "Let DATABASE_URL lead to the primary. If it does, somebody has set it: ALTER SYSTEM RESET "
+        "default_transaction_read_only (or ALTER DATABASE, ALTER ROLE), then SELECT pg_reload_conf()."
     ),
+)
+_ILLNESSES: Final = {
+    "read_only": READ_ONLY,
     "disk_full": (
         "Its disk is full: nothing can be written.",
         "Make room on PostgreSQL's disk, and never delete its files: docker system df. All goes on by itself then.",
