@@ -98,12 +98,13 @@ async def _database(url: str, ca_file: Path | None) -> Look:
             try:
                 version = await connection.fetchval("SHOW server_version")
                 took_s = time.monotonic() - begun
+                is_read_only = await connection.fetchval("SELECT current_setting('transaction_read_only')::boolean")
                 schemas = [found for schema in _SCHEMAS if (found := await _schema(connection, *schema))]
             finally:
                 connection.terminate()
     except _UNREACHABLE as error:
         return Look(error=f"PostgreSQL at {_without_login(url)}: {_said(error)}.")
-    return Look(answer={"version": version, "took_s": took_s, "schemas": schemas})
+    return Look(answer={"version": version, "took_s": took_s, "is_read_only": is_read_only, "schemas": schemas})
 
 
 async def _schema(connection: asyncpg.Connection, schema: str, service: str) -> dict[str, Any] | None:

@@ -87,6 +87,7 @@ HEALTH: Final = Row(
                 queries=(
                     Query("count by (job) (pullsync_broker_ready == 0)", "{{job}}: RabbitMQ"),
                     Query("count by (job) (pullsync_database_up == 0)", "{{job}}: PostgreSQL"),
+                    Query("count by (job) (pullsync_database_writable == 0)", "{{job}}: PostgreSQL takes no writes"),
                     Query("count(max(pullsync_scheduler_running) == 0)", "the timer is stopped"),
                 ),
                 red_from=1,

@@ -85,6 +85,15 @@ RESOURCES: Final = Row(
                 ),
             ),
             Panel(
+                title="Statements that PostgreSQL failed",
+                description="Because it is ill, within five minutes; by what is wrong with it.",
+                queries=(
+                    Query("sum by (job, kind) (increase(pullsync_database_errors_total[5m])) > 0", "{{job}}: {{kind}}"),
+                ),
+                red_from=1,
+                if_nothing="none",
+            ),
+            Panel(
                 title="Transactions in PostgreSQL",
                 description="Each second.",
                 queries=(

@@ -28,7 +28,7 @@ from shared.observing.metrics import Metrics
 from shared.observing.outbound_metrics import count_lacks
 from shared.outbound.client_http import ClientHttp, OutboundPolicy
 from shared.patience import patiently
-from shared.postgres.database import answers, make_pool
+from shared.postgres.database import answers, make_pool, takes_writes
 from shared.postgres.migrations import migrate
 from shared.postgres.sql import load_queries
 from shared.rabbitmq.broker import Publisher, make_broker
@@ -93,7 +93,12 @@ def build_app(settings: IngestSettings) -> Starlette:
     watch_database(metrics, pool)
     return watched_app(
         lifespan,
-        checks={"database": partial(answers, pool), "broker": connection.ready, "sockets": http.sockets.suffice},
+        checks={
+            "database": partial(answers, pool),
+            "database_writes": partial(takes_writes, pool),
+            "broker": connection.ready,
+            "sockets": http.sockets.suffice,
+        },
         metrics=metrics,
     )
 

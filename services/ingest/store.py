@@ -14,6 +14,7 @@ from asyncpg.pool import PoolConnectionProxy
 from services.ingest.doubts import Doubts
 from services.ingest.incoming import COLUMNS, ReceivedPull, incoming
 from shared.contracts.messages import PulledCapture, UnreadableItem
+from shared.postgres.database import condition_of
 
 _TRIES: Final = 3
 """Without looking, after looking, and once more for what was still under way elsewhere when it was looked for."""
@@ -110,6 +111,8 @@ class CaptureStore:
                 else []
             )
             await self._count(connection, stored, quarantined=len(kept))
+        if any(stored.counts):
+            condition_of(self._pool).wrote()
         self._doubts.add(stored.came_again)
         return list(stored.counts)
 

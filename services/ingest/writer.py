@@ -22,6 +22,7 @@ from shared.contracts.encoding import encoded
 from shared.contracts.messages import PulledCapture, UnreadableItem
 from shared.observing import tracing
 from shared.postgres.database import TRANSIENT
+from shared.postgres.illness import is_of_a_part
 
 GROUP_ROWS: Final = 10_000
 """Rows after which a group is full; a larger pull makes a group of its own."""
@@ -137,25 +138,34 @@ class Writer:
         return group
 
     async def _write(self, group: Sequence[Waiting]) -> None:
+        try:
+            await self._write_group(group)
+        finally:
+            self._committing -= 1
+            self._changed.set()
+
+    async def _write_group(self, group: Sequence[Waiting]) -> None:
+        """Together; each alone when Postgres is ill in a part of its tables, so that the others are stored."""
         pulls = [pull for waiting in group for pull in waiting.pulls]
         try:
             with tracing.of_pulls("commit", pulls):
                 counts = await self._commit(pulls)
         except Exception as error:  # noqa: BLE001 - whoever waits must be told, whatever it was
+            is_shared = len(group) > 1 and is_of_a_part(error)
             for waiting in group:
-                waiting.fail(error)
+                if is_shared:
+                    await self._write_group([waiting])
+                else:
+                    waiting.fail(error)
         else:
             for waiting in group:
                 mine, counts = counts[: len(waiting.pulls)], counts[len(waiting.pulls) :]
                 waiting.succeed(mine)
-        finally:
-            self._committing -= 1
-            self._changed.set()
 
     async def _commit(self, pulls: Sequence[ReceivedPull]) -> list[int]:
         try:
             async for attempt in stamina.retry_context(
-                on=may_pass, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
+                on=_may_soon_pass, attempts=None, timeout=RETRY_S, wait_initial=0.1, wait_max=5.0
             ):
                 with attempt:
                     return await self._commit_once(pulls)
@@ -200,6 +210,11 @@ class Writer:
 def may_pass(error: Exception) -> bool:
     """Whether the same transaction may do better a little later."""
     return (isinstance(error, TRANSIENT) or is_stored_already(error)) and not is_unstorable(error)
+
+
+def _may_soon_pass(error: Exception) -> bool:
+    """Where an operator has to mend something, the messages are held at once, and others go on."""
+    return may_pass(error) and not is_of_a_part(error)
 
 
 def is_unstorable(error: Exception) -> bool:

@@ -13,8 +13,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from shared.postgres.illness import Illness
 from shared.serving.starting import AGAIN_IN_S
 from shared.serving.utf8_urls import SENTENCE
+
+ILLNESSES: Mapping[Illness, str] = {
+    Illness.READ_ONLY: "is read-only, as a standby is: let DATABASE_URL lead to the primary, or promote it",
+    Illness.DISK_FULL: "has no room left on its disk: make room there",
+    Illness.IO_ERROR: "can't read or write its files: see its log, and its disk",
+    Illness.DAMAGED: "has damaged data: see its log, and restore a backup if its disk is well",
+    Illness.INTERNAL_ERROR: "reports an internal error: see its log",
+    Illness.NOT_ALLOWED: "does not let the registry do what it needs: the registry's log names the table",
+    Illness.TABLES_MISSING: "lacks tables: restart the service that owns them, or restore the backup as a whole",
+}
+"""What PostgreSQL does, and what to do about it."""
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z]|$|\d)|[A-Z][a-z]*|\d+")
 
@@ -248,6 +260,14 @@ class DatabaseAwayError(UnavailableError):
     def __init__(self) -> None:
         """Whatever the reason, which is in the log."""
         super().__init__("The database is not available; try again soon.")
+
+
+class DatabaseIllError(UnavailableError):
+    """PostgreSQL answers, and can't do its work."""
+
+    def __init__(self, illness: Illness) -> None:
+        """Whatever the server said, which is in the log."""
+        super().__init__(f"The database {ILLNESSES[illness]}.")
 
 
 class TooManyStreamsError(UnavailableError):

@@ -49,7 +49,7 @@ from services.registry.whereabouts.gathering import CaptureFacts
 from services.registry.work import Work
 from shared.contracts.topology import WORK_QUEUES
 from shared.observing.database_metrics import watch_database
-from shared.postgres.database import answers
+from shared.postgres.database import answers, condition_of, takes_writes
 from shared.rabbitmq.broker import Publisher
 from shared.serving.health import Health
 from shared.serving.starting import Start
@@ -122,12 +122,17 @@ def routers_of(settings: RegistrySettings, servers: Servers, work: Work, shared:
         clients=clients,
         pulls=pulls,
     )
-    yield EventRoutes(topics=topics, queues=queues).router()
+    yield EventRoutes(topics=topics, queues=queues, database=condition_of(pool)).router()
     yield SystemRoutes(
         statistics=statistics,
         captures=captures,
         health=Health(
-            checks={"database": partial(answers, pool), "broker": servers.connection.ready}, start=shared.start
+            checks={
+                "database": partial(answers, pool),
+                "database_writes": partial(takes_writes, pool),
+                "broker": servers.connection.ready,
+            },
+            start=shared.start,
         ),
         metrics=servers.metrics,
         access=access,

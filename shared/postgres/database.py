@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,11 +11,14 @@ import asyncpg
 from asyncpg.pool import PoolAcquireContext, PoolConnectionProxy
 
 from shared import tls
+from shared.errors import causes
+from shared.postgres.illness import ILL, Condition, illness_of
 
 COMMAND_TIMEOUT_S: Final = 60.0
 _CONNECT_S: Final = 10.0
 _CLOSE_S: Final = 2.0
 _ANSWER_S: Final = 1.0
+_WRITES: Final = re.compile(r"\b(INSERT|UPDATE|DELETE)\b")
 
 TRANSIENT: Final = (
     OSError,
@@ -23,17 +27,42 @@ TRANSIENT: Final = (
     asyncpg.OperatorInterventionError,
     asyncpg.InsufficientResourcesError,
     asyncpg.TransactionRollbackError,
-    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    *ILL,
 )
-"""Errors that the same statement may not meet again: a lost connection, a server that restarts, a deadlock.
+"""Errors that the same statement may not meet again: a lost connection, a server that restarts, a deadlock, and what is
+wrong with the server until its operator mends it: its disk, its data, roles that lack a right, a database that is gone.
 
 Not `asyncpg.InterfaceError`, with which asyncpg tells both of a connection that is gone and of our own bugs (a wrong
 number of arguments, a connection used twice): the pools of `make_pool` tell the two apart.
 """
 
 
+def may_be_its_own(error: BaseException) -> bool:
+    """Whether an error that is in `TRANSIENT` may as well come of what one message brings.
+
+    XX000 is for whatever PostgreSQL did not foresee; that data are damaged has SQLSTATEs of its own.
+    """
+    return any(type(cause) is asyncpg.InternalServerError for cause in causes(error))
+
+
 class _Pool(asyncpg.Pool):
     """Tells what became of a connection as what it is, and never lets a service wait for it at the end."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.condition = Condition()
+
+    async def fetch(self, query: str, *args: object, **options: Any) -> Any:
+        """As asyncpg has it. Rows that a statement has changed say that the server is well again."""
+        rows = await super().fetch(query, *args, **options)
+        if rows and _WRITES.search(query):
+            self.condition.wrote()
+        return rows
 
     def acquire(self, *, timeout: float | None = None) -> _Acquired:
         """Every statement comes by here, those of `pool.fetch` too."""
@@ -63,9 +92,13 @@ class _Acquired(PoolAcquireContext):
             if not isinstance(self.pool, _Pool) or self.pool.is_open:
                 raise
             raise _lost(error) from error
+        except ILL as error:
+            self._note(error)
+            raise
 
     async def __aexit__(self, *exc: object) -> None:
         error = exc[1] if len(exc) > 1 else None
+        self._note(error)
         gone = self.connection is not None and _is_gone(self.connection)
         if not gone and self.connection is not None and type(error) is asyncpg.InternalClientError:
             # Postgres ended it, and asyncpg is confused by the farewell.
@@ -81,6 +114,10 @@ class _Acquired(PoolAcquireContext):
             await self.pool.expire_connections()
         if gone and isinstance(error, asyncpg.InterfaceError | asyncpg.InternalClientError):
             raise _lost(error) from error
+
+    def _note(self, error: object) -> None:
+        if isinstance(error, ILL) and (illness := illness_of(error)) is not None:
+            condition_of(self.pool).met(illness, error)
 
 
 def _is_gone(connection: PoolConnectionProxy) -> bool:
@@ -124,6 +161,11 @@ def make_pool(database_url: str, *, service: str, max_size: int, ca_file: Path |
     )
 
 
+def condition_of(pool: asyncpg.Pool) -> Condition:
+    """What the statements of a pool of `make_pool` met."""
+    return pool.condition if isinstance(pool, _Pool) else Condition()
+
+
 async def fetch_one(pool: asyncpg.Pool | PoolConnectionProxy, query: str, *values: object) -> asyncpg.Record:
     """The one row that the query always has.
 
@@ -145,3 +187,21 @@ async def answers(pool: asyncpg.Pool) -> bool:
     except TRANSIENT:
         return False
     return True
+
+
+async def takes_writes(pool: asyncpg.Pool) -> bool:
+    """Whether Postgres says within a second that it does, and no statement of the pool has met anything else lately.
+
+    Connections that lead to a server that takes none are given up: after a failover others lead to the new primary.
+    """
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            is_read_only = await pool.fetchval("SELECT current_setting('transaction_read_only')::boolean")
+    except TRANSIENT:
+        return False
+    if is_read_only:
+        await pool.expire_connections()
+        return False
+    condition = condition_of(pool)
+    condition.may_write()
+    return condition.illness is None

@@ -32,6 +32,7 @@ from shared.patience import first_line, patiently
 log = structlog.get_logger()
 
 
+_READ_ONLY: Final = asyncpg.ReadOnlySQLTransactionError.sqlstate
 _ANY: Final = "0000"
 """Before every revision."""
 
@@ -77,14 +78,14 @@ async def migrate(database_url: str, *, schema: str, history: Path, ca_file: Pat
 
 
 def _is_away(error: Exception) -> bool:
-    """Whether waiting can help: no connection, a server that is starting (57P03) or has no slot left (53300).
+    """Whether waiting can help: no connection, a server that is starting (57P03), has no slot left (53300) or is ill.
 
     A connection that is lost in the middle may be told as an error of the driver's own, which has no SQLSTATE.
     """
     if not isinstance(error, DBAPIError):
         return isinstance(error, OSError)
     state = getattr(error.orig, "sqlstate", None)
-    return state is None or state[:2] in {"08", "57", "53"}
+    return state is None or state == _READ_ONLY or state[:2] in {"08", "53", "57", "58", "XX"}
 
 
 async def _migrate_once(connect: Callable[[], Awaitable[asyncpg.Connection]], schema: str, history: Path) -> None:

@@ -2,8 +2,9 @@
 
 - Unreadable: to the dead-letter queue at once.
 - For its own sake (a bug): back to its queue after a pause, and to the dead letters beyond the delivery limit.
-- Because something that we depend on is away: it is held and handled again, after growing pauses, however long that
-  takes; nothing of this counts towards the delivery limit. What is held fills the prefetch, so no more is taken.
+- Because something that we depend on is away or ill: it is held and handled again, after growing pauses, however long
+  that takes; nothing of this counts towards the delivery limit. What is held fills the prefetch, so no more is taken.
+- Because of either (`may_be_its_own`): it is held, and counts as its own when others were handled meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from shared.contracts.encoding import UnreadableMessageError
 from shared.contracts.topology import EXCHANGE
 from shared.errors import TransientError
 from shared.observing.message_observer import Fate, MessageObserver
-from shared.postgres.database import TRANSIENT
+from shared.postgres.database import TRANSIENT, may_be_its_own
 from shared.rabbitmq.copies import reborn
 from shared.tasks import is_cancelled
 
@@ -55,6 +56,8 @@ class _Outage:
         self._queue = queue
         self._since: float | None = None
         self.held = 0
+        self.handled = 0
+        """How many messages were, since the service started."""
 
     def goes_on(self, error: Exception) -> None:
         """A message met it. Only the first one is logged."""
@@ -65,6 +68,7 @@ class _Outage:
 
     def may_be_over(self) -> None:
         """A message was handled. It is over when none is held any more."""
+        self.handled += 1
         if self._since is not None and not self.held:
             lasted_s = round(asyncio.get_running_loop().time() - self._since, 1)
             log.info("messages_flow_again", queue=self._queue, outage_s=lasted_s)
@@ -110,23 +114,26 @@ class Holding:
             outage.goes_on(error)
             outage.held += 1
             try:
-                result = await self._again(attempt, copy)
+                result = await self._again(attempt, copy, outage)
             finally:
                 outage.held -= 1
         outage.may_be_over()
         return result
 
-    async def _again(self, attempt: Attempt, copy: Copy) -> Any:
+    async def _again(self, attempt: Attempt, copy: Copy, outage: _Outage) -> Any:
         loop = asyncio.get_running_loop()
-        began = loop.time()
+        began, handled = loop.time(), outage.handled
         while True:
             await self._pause(pause_s(loop.time() - began))
             try:
                 return await attempt()
-            except (TransientError, *TRANSIENT):
+            except (TransientError, *TRANSIENT) as error:
                 held_s = loop.time() - began
-                if held_s > HELD_S:
-                    await _replace(copy, held_s)
+                if held_s <= HELD_S:
+                    continue
+                if outage.handled > handled and may_be_its_own(error):
+                    raise
+                await _replace(copy, held_s)
 
     async def _pause(self, pause: float) -> None:
         try:

@@ -1268,7 +1268,8 @@ async def test_without_a_broker(registry_settings: RegistrySettings, client_url:
         await register(http, client_url, "user_1")
         assert (await http.get("/health")).status_code == 200
         answer = await http.get("/health/ready")
-        assert (answer.status_code, answer.json()["checks"]) == (503, {"database": True, "broker": False})
+        checks = {"database": True, "database_writes": True, "broker": False}
+        assert (answer.status_code, answer.json()["checks"]) == (503, checks)
         assert (await http.post(f"{PULL_SYNC}/sync-all?wait_s=0")).status_code == 202
 
 

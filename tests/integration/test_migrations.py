@@ -65,6 +65,8 @@ async def test_a_statement_that_is_refused_ends_the_start(database: Database, tm
         (asyncpg.InternalClientError("cannot switch to state 12"), True),
         (asyncpg.CannotConnectNowError("starting"), True),
         (asyncpg.TooManyConnectionsError("sorry"), True),
+        (asyncpg.ReadOnlySQLTransactionError("a standby"), True),
+        (asyncpg.PostgresIOError("a disk"), True),
         (asyncpg.UndefinedColumnError("no"), False),
         (asyncpg.InvalidPasswordError("no"), False),
     ],

@@ -283,7 +283,21 @@ RAISES: Final = """
 
 @pytest.mark.parametrize(
     "sqlstate",
-    ["40001", "40P01", "25006", "57014", "57P01", "57P03", "53300", "53100", "08006"],
+    [
+        "40001",
+        "40P01",
+        "25006",
+        "57014",
+        "57P01",
+        "57P03",
+        "53300",
+        "53100",
+        "08006",
+        "55P03",
+        "58030",
+        "XX001",
+        "42501",
+    ],
 )
 async def test_ingest_outlasts_what_passes(sqlstate: str, database: Database, broker_url: str) -> None:
     """A serialisation failure, a deadlock, a standby, a cancelled statement, no slot, no space: beyond the limit."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 
+import asyncpg
 import pytest
 import structlog
 from faststream.exceptions import AckMessage, RejectMessage
@@ -102,3 +104,29 @@ async def test_a_failure_of_its_own_is_not_held() -> None:
 
     with pytest.raises(KeyError):
         await Holding().handle("a", buggy, no_copy)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_what_one_message_alone_meets_is_its_own_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An internal error of the database, while others are handled: it is given up, and what is damaged is not."""
+    monkeypatch.setattr(shared.rabbitmq.holding, "HELD_S", 0.0)
+    holding = Holding()
+
+    async def ill(error: Exception, *, others: bool) -> None:
+        if others:
+            await holding.handle("a", failing(0), no_copy)
+        raise error
+
+    async def copy() -> None:
+        """There is room for it."""
+
+    async def end(error: Exception, *, others: bool) -> None:
+        await holding.handle("a", partial(ill, error, others=others), copy)
+
+    internal, damaged = asyncpg.InternalServerError("odd"), asyncpg.DataCorruptedError("bad page")
+    with pytest.raises(AckMessage):
+        await end(internal, others=False)
+    with pytest.raises(asyncpg.InternalServerError):
+        await end(internal, others=True)
+    with pytest.raises(AckMessage):
+        await end(damaged, others=True)

@@ -14,12 +14,13 @@ from cli.doctor.facts import Answered, ClientFacts, ClientProbe, Clock, Facts, H
 from cli.doctor.findings import Finding, worst
 from cli.doctor.looking import clock
 from cli.doctor.remedies import remedy
-from cli.doctor.rules import RULES, judge
+from cli.doctor.rules import RULES, judge, servers
 from cli.doctor.showing import as_data, summary
 from cli.words import moment
 from services.registry.api import examples
 from shared.contracts.messages import Reason
 from shared.contracts.topology import WORK_QUEUES
+from shared.postgres.illness import Illness
 from shared.version import VERSION
 
 MIB: Final = 1024 * 1024
@@ -111,16 +112,14 @@ IDLE: Final = {
     "in_flight": 0,
     "recent": {**RECENT, "pulls": 0, "failed_by_reason": {}, "success_rate": None},
 }
+DATABASE_HERE: Final = {
+    "version": "18.1",
+    "took_s": 0.01,
+    "is_read_only": False,
+    "schemas": [{"schema": "registry", "service": "registry", "revision": "4", "expected": "4", "standing": "current"}],
+}
 HERE_WELL: Final = Here(
-    database=Look(
-        answer={
-            "version": "18.1",
-            "took_s": 0.01,
-            "schemas": [
-                {"schema": "registry", "service": "registry", "revision": "4", "expected": "4", "standing": "current"}
-            ],
-        }
-    ),
+    database=Look(answer=DATABASE_HERE),
     broker=Look(answer={"product": "RabbitMQ", "version": "4.2.1"}),
     management=Look(answer=[{"name": "rabbit@a", "running": True, "disk_free": 10**10}]),
     services={"puller": Look(answer={"broker": True, "registry": True, "sockets": True})},
@@ -187,7 +186,39 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
         "tables",
         "restart registry",
     ),
+    "PostgreSQL is ill, and can't even be asked": (
+        well(
+            diagnosis=Look(
+                answer=changed(
+                    changed(diagnosis(), ("database", "problem"), "away"), ("database", "illness"), "io_error"
+                )
+            )
+        ),
+        "database",
+        "problem",
+        "its own files",
+        "dmesg",
+    ),
     "standby": (diagnosed(("database", "is_standby"), True), "database", "problem", "standby", "primary"),
+    **{
+        f"PostgreSQL is ill: {illness}": (
+            diagnosed(("database", "illness"), illness),
+            "database",
+            "problem",
+            found,
+            advice,
+        )
+        for illness, found, advice in (
+            ("read_only", "read-only", "default_transaction_read_only"),
+            ("disk_full", "disk is full", "Make room"),
+            ("io_error", "its own files", "dmesg"),
+            ("damaged", "damaged", "REINDEX"),
+            ("internal_error", "internal error", "docker compose logs postgres"),
+            ("not_allowed", "may not", "GRANT"),
+            ("tables_missing", "tables", "restart registry"),
+            ("of a newer registry", "does not know", "log"),
+        )
+    },
     "old PostgreSQL": (
         diagnosed(("database", "version_number"), 140_010),
         "database",
@@ -381,6 +412,13 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
         "Refused. The registry has no trouble with it.",
         "DATABASE_URL",
     ),
+    "database read-only here": (
+        here(database=Look(answer={**DATABASE_HERE, "is_read_only": True})),
+        "database from here",
+        "problem",
+        "read-only",
+        "default_transaction_read_only",
+    ),
     "database unreached everywhere": (
         replace(diagnosed(("database", "problem"), "away"), here=Here(database=Look(error="Refused."))),
         "database from here",
@@ -401,6 +439,7 @@ FAULTS: Final[dict[str, tuple[Facts, str, str, str, str]]] = {
                 answer={
                     "version": "18",
                     "took_s": 0,
+                    "is_read_only": False,
                     "schemas": [
                         {
                             "schema": "captures",
@@ -661,3 +700,10 @@ def test_json_has_everything() -> None:
     assert set(data) == {"url", "version", "registry_version", "checked_at", "result", "findings"}
     assert (data["checked_at"], data["result"]) == ("2026-01-31T12:00:00Z", "ok")
     assert all(set(finding) == {"check", "state", "found", "advice"} for finding in data["findings"])
+
+
+def test_every_illness_has_an_advice() -> None:
+    """Also one that is added later."""
+    for illness in Illness:
+        [finding] = servers.database(diagnosed(("database", "illness"), illness))
+        assert (finding.state, "does not know" in finding.found) == ("problem", False)

@@ -21,6 +21,7 @@ from starlette.types import Message, Receive, Scope, Send
 import services.registry.app  # noqa: F401 - with it every module is imported that adds to the tree of errors
 from services.registry.api import problems
 from services.registry.api.problems import BODY_BYTES, BodyLimit, answer, install_error_handlers
+from services.registry.captures import SCHEMA_MISSING
 from services.registry.errors import (
     InvalidField,
     InvalidRequestError,
@@ -29,6 +30,7 @@ from services.registry.errors import (
     UnknownClientError,
 )
 from shared.postgres.database import TRANSIENT
+from shared.postgres.illness import ILL
 
 MIB = 1024 * 1024
 
@@ -156,7 +158,13 @@ def test_an_error_without_a_sentence_says_its_title() -> None:
 @pytest.mark.parametrize(
     ("error", "status", "kind"),
     [
-        *((error("secret"), 503, "database-away") for error in TRANSIENT),
+        *(
+            (error("secret"), 503, "database-away")
+            for error in TRANSIENT
+            if not issubclass(error, (*ILL, asyncpg.InvalidAuthorizationSpecificationError))
+        ),
+        *((error("secret"), 503, "database-ill") for error in ILL if not issubclass(error, SCHEMA_MISSING)),
+        (asyncpg.InvalidPasswordError("secret"), 503, "database-refuses"),
         (asyncpg.UndefinedTableError("secret"), 503, "captures-not-ready"),
         (asyncpg.UndefinedColumnError("secret"), 503, "captures-not-ready"),
         (asyncpg.InvalidSchemaNameError("secret"), 503, "captures-not-ready"),

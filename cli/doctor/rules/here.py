@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from cli.doctor.facts import Facts, Look
 from cli.doctor.findings import Finding, ok, problem, skipped, warning
+from cli.doctor.rules.servers import READ_ONLY
 from cli.words import duration, size
 
 _WHERE: Final = "Or run it where the services' settings are: docker compose exec registry pullsync doctor"
@@ -46,7 +47,9 @@ def _schemas(found: Any) -> Iterator[Finding]:
             if newer
             else f"Its service migrates when it starts: restart {schema['service']}.",
         )
-    if not wrong:
+    if found["is_read_only"]:
+        yield problem(check, *READ_ONLY)
+    elif not wrong:
         whose = ", ".join(f"{schema['schema']} at {schema['revision']}" for schema in found["schemas"]) or "no schema"
         yield ok(check, f"PostgreSQL {found['version']} answers within {duration(found['took_s'])}; {whose}.")
 

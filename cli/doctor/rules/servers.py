@@ -43,6 +43,47 @@ _DATABASE_PROBLEMS: Final = {
         ),
     ),
 }
+READ_ONLY: Final = (
+    "It is read-only: nothing can be written.",
+    (
+        "Let DATABASE_URL lead to the primary. If it does, somebody has set it: ALTER SYSTEM RESET "
+        "default_transaction_read_only (or ALTER DATABASE, ALTER ROLE), then SELECT pg_reload_conf()."
+    ),
+)
+_ILLNESSES: Final = {
+    "read_only": READ_ONLY,
+    "disk_full": (
+        "Its disk is full: nothing can be written.",
+        "Make room on PostgreSQL's disk, and never delete its files: docker system df. All goes on by itself then.",
+    ),
+    "io_error": (
+        "It can't read or write its own files.",
+        (
+            "Its log names the file: docker compose logs postgres. See its disk (dmesg), whether that is mounted "
+            "read-only, and whose the files are. Back up what can be read before it is restarted."
+        ),
+    ),
+    "damaged": (
+        "Some of its data are damaged.",
+        (
+            "Its log names the table or index: docker compose logs postgres. See its disk. REINDEX makes an index "
+            "anew; a table comes back from a backup (docs/backup.md)."
+        ),
+    ),
+    "internal_error": (
+        "It reports an internal error.",
+        "Its log has the statement: docker compose logs postgres. See its disk, and its newer minor versions.",
+    ),
+    "not_allowed": (
+        "The registry's role may not do what it needs.",
+        (
+            "Its log names the table: docker compose logs registry. The role pullsync_registry must own it: "
+            "ALTER TABLE ... OWNER TO pullsync_registry, or GRANT what was revoked."
+        ),
+    ),
+    "tables_missing": _DATABASE_PROBLEMS["unprepared"],
+}
+_UNKNOWN_ILLNESS: Final = ("It is ill in a way that this program does not know.", "Its log has the reason.")
 _BROKER_PROBLEMS: Final = {
     "away": (
         "The registry does not reach it.",
@@ -76,6 +117,10 @@ def database(facts: Facts) -> Iterator[Finding]:
     if found is None:
         if missing := not_looked(facts, "database"):
             yield missing
+        return
+    illness = None if found["is_standby"] else found.get("illness")  # an older registry does not tell
+    if illness:
+        yield problem("database", *_ILLNESSES.get(illness, _UNKNOWN_ILLNESS))
         return
     if found["problem"]:
         yield problem("database", *_DATABASE_PROBLEMS[found["problem"]])

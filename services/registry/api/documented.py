@@ -21,6 +21,7 @@ from services.registry.dead_letters.queue import BrokerAwayError, DeadLettersBus
 from services.registry.errors import (
     CapturesNotReadyError,
     DatabaseAwayError,
+    DatabaseIllError,
     DatabaseRefusesError,
     NoSocketError,
     RefusedError,
@@ -216,7 +217,9 @@ OPERATIONS: Final[Mapping[str, Documented]] = {
         answers={200: 'event: clients\ndata: {"clients": [], "next": null}\n\n'},
         refusals=(RefusedError, UnknownClientError, TooManyStreamsError),
     ),
-    "system_database_status": Documented(refusals=(DatabaseAwayError, DatabaseRefusesError, CapturesNotReadyError)),
+    "system_database_status": Documented(
+        refusals=(DatabaseAwayError, DatabaseIllError, DatabaseRefusesError, CapturesNotReadyError)
+    ),
     "system_diagnosis": Documented(answers={200: examples.DIAGNOSIS}),
     "dead_letters_list_queues": Documented(
         answers={

@@ -237,6 +237,7 @@ DIAGNOSIS: Final = {
         "version": "18.1",
         "version_number": 180001,
         "is_standby": False,
+        "illness": None,
         "connections": 12,
         "max_connections": 200,
         "clock_offset_s": 0.0,

@@ -33,6 +33,7 @@ from services.registry.errors import (
     BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
+    DatabaseIllError,
     DatabaseRefusesError,
     InternalError,
     InvalidRequestError,
@@ -191,6 +192,7 @@ def _kinds(operation: Json) -> Iterator[type[RegistryError]]:
         yield BodyTooLargeError
     if WITHOUT_DATABASE.isdisjoint(operation["tags"]):
         yield DatabaseAwayError
+        yield DatabaseIllError
         yield DatabaseRefusesError
     if not WITH_CAPTURES.isdisjoint(operation["tags"]):
         yield CapturesNotReadyError

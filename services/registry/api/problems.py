@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from itertools import chain
@@ -33,6 +33,7 @@ from services.registry.errors import (
     BodyTooSlowError,
     CapturesNotReadyError,
     DatabaseAwayError,
+    DatabaseIllError,
     DatabaseRefusesError,
     InternalError,
     InvalidField,
@@ -47,6 +48,7 @@ from services.registry.errors import (
 )
 from shared.observing.logs import Seldom
 from shared.postgres.database import TRANSIENT
+from shared.postgres.illness import illness_of
 
 MEDIA_TYPE: Final = "application/problem+json"
 URN: Final = "urn:pullsync:problem:"
@@ -54,7 +56,7 @@ BODY_BYTES: Final = 256 * 1024
 """The largest request of ours, a thousand numbers to replay, has 20 KiB."""
 BODY_S: Final = 10.0
 
-_DATABASE: Final[Sequence[tuple[tuple[type[Exception], ...], type[RegistryError]]]] = (
+_DATABASE: Final[Sequence[tuple[tuple[type[Exception], ...], Callable[[], RegistryError]]]] = (
     (SCHEMA_MISSING, CapturesNotReadyError),
     ((asyncpg.InvalidAuthorizationSpecificationError,), DatabaseRefusesError),
     (TRANSIENT, DatabaseAwayError),
@@ -177,7 +179,9 @@ def translated(error: Exception) -> RegistryError:
             return _of_validation(error)
         case HTTPException():
             return _of_http(error)
-    return next((problem() for kinds, problem in _DATABASE if isinstance(error, kinds)), InternalError())
+    problem = next((problem for kinds, problem in _DATABASE if isinstance(error, kinds)), InternalError)
+    illness = illness_of(error) if problem is DatabaseAwayError else None
+    return problem() if illness is None else DatabaseIllError(illness)
 
 
 def _of_validation(error: RequestValidationError) -> RegistryError:

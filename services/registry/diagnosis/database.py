@@ -12,12 +12,18 @@ from typing import Final
 import asyncpg
 
 from services.registry.diagnosis.report import DatabaseReport, Problem, SchemaReport
-from shared.postgres.database import TRANSIENT
+from shared.postgres.database import TRANSIENT, condition_of
+from shared.postgres.illness import Illness, illness_of
 from shared.postgres.migrations import History
 
 _ANSWER_S: Final = 3.0
 _VIEW: Final = re.compile(r"\bcaptures\.(published_\w+)")
 _UNPREPARED: Final = (asyncpg.UndefinedTableError, asyncpg.InvalidSchemaNameError, asyncpg.UndefinedColumnError)
+_REFUSED: Final = (
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InsufficientPrivilegeError,
+    asyncpg.InvalidCatalogNameError,
+)
 _NO_ANSWER: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
 """TimeoutError is an OSError."""
 
@@ -55,7 +61,7 @@ class DatabaseDiagnosis:
                 row = await connection.fetchrow(self._queries["diagnosis"])
                 after = self._now()
         except _NO_ANSWER as error:
-            return DatabaseReport(problem=_problem(error))
+            return DatabaseReport(problem=_problem(error), illness=illness_of(error))
         assert row is not None, "it always has a row"  # noqa: S101 - ours
         uncertainty = (after - before) / 2
         return DatabaseReport(
@@ -63,6 +69,7 @@ class DatabaseDiagnosis:
             version=row["version"],
             version_number=row["version_number"],
             is_standby=row["is_standby"],
+            illness=Illness.READ_ONLY if row["is_read_only"] else condition_of(self._pool).illness,
             connections=row["connections"],
             max_connections=row["max_connections"],
             clock_offset_s=round((row["now"] - before - uncertainty).total_seconds(), 3),
@@ -93,4 +100,4 @@ def _problem(error: Exception) -> Problem:
         return "unprepared"
     if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
         return "slow"
-    return "away" if isinstance(error, TRANSIENT) else "refused"
+    return "away" if isinstance(error, TRANSIENT) and not isinstance(error, _REFUSED) else "refused"

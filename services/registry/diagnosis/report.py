@@ -9,6 +9,7 @@ from faststream.rabbit import RabbitQueue
 from services.registry.api.models import ApiModel
 from shared.contracts.times import UtcDatetime
 from shared.contracts.topology import WORK_QUEUES
+from shared.postgres.illness import Illness
 from shared.postgres.migrations import Standing
 
 Problem = Literal["away", "refused", "slow", "unprepared"]
@@ -57,6 +58,9 @@ class DatabaseReport(ApiModel):
     """170002 is 17.2."""
     is_standby: bool | None = None
     """Whether nothing can be written there."""
+    illness: Illness | None = None
+    """What is wrong with a server that answers, as it says or as the registry's own statements met it lately; it may be
+    there beside a problem."""
     connections: int | None = None
     """Of all that use the server."""
     max_connections: int | None = None

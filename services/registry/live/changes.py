@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -11,8 +11,9 @@ from fastapi.sse import ServerSentEvent
 
 from services.registry.api.problems import translated
 from services.registry.errors import InternalError
-from services.registry.live.topics import Source
 
+Source = Callable[[], Awaitable[str | None]]
+"""None: there is nothing to tell, but for a problem that it raises."""
 _EVERY_S: Final = 1.0
 _READ_S: Final = 3.0
 """For one topic; a database that hangs is one that is away."""

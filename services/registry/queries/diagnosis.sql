@@ -4,6 +4,7 @@
 SELECT current_setting('server_version') AS version,
        current_setting('server_version_num')::integer AS version_number,
        pg_is_in_recovery() AS is_standby,
+       current_setting('transaction_read_only')::boolean AS is_read_only,
        (SELECT sum(numbackends)::integer FROM pg_stat_database) AS connections,
        current_setting('max_connections')::integer AS max_connections,
        (SELECT max(version_num) FROM registry.alembic_version) AS revision,

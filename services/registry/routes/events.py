@@ -10,12 +10,13 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 
 from services.registry.api.paging import LONGEST_ID, After
 from services.registry.clients import possible
-from services.registry.errors import RefusedError, TooManyStreamsError
-from services.registry.live.changes import Changes
+from services.registry.errors import DatabaseIllError, RefusedError, TooManyStreamsError
+from services.registry.live.changes import Changes, Source
 from services.registry.live.once import ReadOnce
 from services.registry.live.topics import Topic, Topics, View
 from services.registry.queues import QueuesReport
 from services.registry.routes.clients import Search, State
+from shared.postgres.illness import Condition
 from shared.serving.head import refuse_head
 
 MOST_STREAMS: Final = 100
@@ -36,8 +37,9 @@ def _view(limit: Limit = 50, after: After = "", state: State = None, search: Sea
 class EventRoutes:
     """`/api/v1/admin/events` and `/api/v1/admin/queues`."""
 
-    def __init__(self, *, topics: Topics, queues: ReadOnce[QueuesReport]) -> None:
+    def __init__(self, *, topics: Topics, queues: ReadOnce[QueuesReport], database: Condition) -> None:
         self._topics = topics
+        self._database = database
         self._queues = queues
         self._streams = 0
 
@@ -84,7 +86,17 @@ class EventRoutes:
         `{"clients": [...], "next": "<after of the next page>" or null}` and `client` is
         `{"client": {...} or null, "pulls": [the latest 20]}`, with clients as elsewhere but for `next_slot_at`, which
         is left out. What can't be read at the time is told as `problem` with a `detail`, and sent as soon as it can;
-        when all can, the `detail` is null.
+        when all can, the `detail` is null. A database that can be read and is ill is such a problem, too.
         """
-        async for event in Changes({topic: self._topics.source(topic, view) for topic in topics}).events():
+        sources: dict[str, Source] = {topic: self._topics.source(topic, view) for topic in topics}
+        async for event in Changes({**sources, "": self._well}).events():
             yield event
+
+    async def _well(self) -> None:
+        """Nothing to tell.
+
+        Raises:
+            DatabaseIllError: the database's tables can be read, and the registry can't work with them.
+        """
+        if self._database.illness is not None:
+            raise DatabaseIllError(self._database.illness)

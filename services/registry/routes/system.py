@@ -49,7 +49,9 @@ class Readiness(ApiModel):
     """Whether all that the registry needs is there."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"status": "ready", "checks": {"database": True, "broker": True}}]},
+        json_schema_extra={
+            "examples": [{"status": "ready", "checks": {"database": True, "database_writes": True, "broker": True}}]
+        },
     )
 
     status: Literal["ready", "not ready"]
