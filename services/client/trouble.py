@@ -21,7 +21,7 @@ class Kind:
 DAMAGED: Final = Kind(
     "damaged",
     "Stop the client, and keep a copy of the file and of what is beside it (-wal). Then restore it from a backup, save "
-    "what is in it by `sqlite3 FILE .recover`, or move it away to begin with an empty one",
+    "what can be read (docs/troubleshooting.md says how), or move it away to begin with an empty one",
 )
 FULL: Final = Kind("full", "Make room on its disk; the client goes on by itself")
 FORBIDDEN: Final = Kind(

@@ -296,7 +296,7 @@ async def test_what_is_later_here_has_a_later_time(path: Path, clock: Clock, jum
         async with reopened(path, clock) as store:
             clock.now += jump if number % 2 else -jump
             clock.advance(seconds=10)
-            given = {"capture_id": f"page-{number}"} if number == 3 else {}
+            given: dict[str, Any] = {"capture_id": f"page-{number}"} if number == 3 else {}
             added = json.loads((await store.add(new(removed=bool(number % 2), **given))).capture)
             assert not added["synced"]
             times.append(added["timestamp"])

@@ -158,7 +158,7 @@ async def test_damaged_pages_stop_the_start_and_stay_as_they_are(path: Path) -> 
     content[4096 * 6 : 4096 * 12] = os.urandom(4096 * 6)
     path.write_bytes(content)
     with pytest.raises(
-        StartupError, match=r"captures\.sqlite3 can't be opened: .*\.recover.*CLIENT_DATABASE"
+        StartupError, match=r"captures\.sqlite3 can't be opened: .*troubleshooting\.md.*CLIENT_DATABASE"
     ) as raised:
         async with Database(path=path, queries=QUERIES):
             pass
