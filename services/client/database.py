@@ -14,7 +14,7 @@ import aiosqlite
 import structlog
 
 from services.client.errors import StoreUnavailableError
-from services.client.trouble import DAMAGED, GONE, DatabaseTroubleError, trouble
+from services.client.trouble import DAMAGED, FULL, GONE, DatabaseTroubleError, trouble
 from shared.errors import StartupError
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ SCHEMA_VERSION: Final = len(_STEPS)
 _TABLES: Final = frozenset({"captures", "facts", "latest_times", "wire"})
 _PROBE: Final = ("probe", "x" * 65_536)
 """A fact that is written to see whether there is room again: as much as few captures are."""
+_STUBBORN: Final = (DAMAGED, FULL)
+"""What a write that succeeds proves nothing of: it may need no damaged page, and no new one."""
 _CHECK_S: Final = 10.0
 _DURABLE: Final = (
     "PRAGMA journal_mode = WAL",
@@ -50,7 +52,7 @@ class Database:
         self._connection: aiosqlite.Connection | None = None
         self._file_identity: tuple[int, int] | None = None
         self.trouble: DatabaseTroubleError | None = None
-        """Why it can't be used, from the first failure until a `check` finds that it can."""
+        """Why it can't be used, from the first failure until a capture is written, or a `check` finds that it can."""
 
     async def __aenter__(self) -> Self:
         """Make or open the file; one of an older version gets what is new since then.
@@ -90,6 +92,7 @@ class Database:
         async with self._turn:
             with self._noticing_trouble():
                 connection = self._usable(write=write)
+                before = connection.total_changes
                 try:
                     await connection.execute("BEGIN IMMEDIATE" if write else "BEGIN")
                     yield connection
@@ -98,6 +101,8 @@ class Database:
                     # Also when cancelled while BEGIN or COMMIT runs: the connection's queue keeps this order.
                     await connection.rollback()
                     raise
+                if connection.total_changes > before and self.trouble and self.trouble.kind not in _STUBBORN:
+                    self._is_over()
 
     async def check(self) -> float:
         """Find out whether it can be used, so that nobody's capture has to; gives the seconds until the next time.
@@ -108,10 +113,13 @@ class Database:
             await (self._try_reading() if self.trouble is None else self._try_all(self.trouble))
         except StoreUnavailableError:
             return _CHECK_S
+        self._is_over()
+        return _CHECK_S
+
+    def _is_over(self) -> None:
         if self.trouble is not None:
             log.info("database_back", file=str(self._path), was=self.trouble.kind.name)
             self.trouble = None
-        return _CHECK_S
 
     async def _try_reading(self) -> None:
         """For writing: that finds out that it is locked, gone, or may only be read. Nothing is written."""

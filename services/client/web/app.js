@@ -142,7 +142,7 @@ class App {
     handover.addEventListener("change", () => this.#draw());
     handover.addEventListener("change", () => client.answers && handover.problem?.kind === "away" && look());
     handover.addEventListener("handed", () => askStates());
-    handover.addEventListener("handed", () => client.answers === false && look());
+    handover.addEventListener("handed", () => (client.answers === false || this.#problems.clientProblem) && look());
     addEventListener("online", () => [handover.hurry(), look()]);
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && handover.hurry());
     handover.wake();
