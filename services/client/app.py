@@ -18,10 +18,12 @@ from httpx import codes
 
 from services.client.background import repeating
 from services.client.database import Database
-from services.client.errors import install_error_handlers, refusal
+from services.client.errors import StoreUnavailableError, install_error_handlers, refusal
+from services.client.health import HealthRoutes
 from services.client.legacy_import import import_once
 from services.client.metrics import ClientMetrics, MetricsAccess, MetricsRoutes
 from services.client.nudge import Nudger, nudge_url
+from services.client.ownership import Ownership, claim
 from services.client.page import serve_capture_app
 from services.client.pull_access import PullAccess
 from services.client.ranking import RankingRoutes, RegistryRanking, ranking_url
@@ -32,6 +34,7 @@ from services.client.states import States
 from services.client.store import CLIENT_VERSION, CaptureStore
 from shared import tls
 from shared.contracts.client_protocol import Registration
+from shared.errors import StartupError
 from shared.observing import tracing
 from shared.observing.http_metrics import Cors, CountRequests, RequestMetrics
 from shared.observing.metrics import Metrics
@@ -75,17 +78,17 @@ def build_app(settings: ClientSettings) -> FastAPI:
     captured = asyncio.Event()
     pull_access = PullAccess(store=store)
     http = _registry_http(settings)
-    metrics, client_metrics = Metrics(service="client"), ClientMetrics(store=store)
+    metrics, client_metrics = Metrics(service="client"), ClientMetrics(store=store, database=database)
     metrics.add_source(client_metrics.read)
-    registration_key = token_urlsafe()
-    retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), clock=_now)
+    registration_key, start = token_urlsafe(), Start()
+    retention = Retention(store=store, keep=timedelta(days=settings.client_retention_days), monotonic=time.monotonic)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(database)
-            await import_once(store=store, path=settings.client_import_file)
-            await pull_access.load()
+            await _take_stock(settings, store, pull_access)
+            await stack.enter_async_context(repeating("database", database.check))
             await stack.enter_async_context(repeating("retention", retention.step))
             await stack.enter_async_context(
                 _talking_to_registry(
@@ -94,7 +97,6 @@ def build_app(settings: ClientSettings) -> FastAPI:
             )
             yield
 
-    start = Start()
     app = FastAPI(
         title="PullSync client",
         version=CLIENT_VERSION,
@@ -104,8 +106,7 @@ def build_app(settings: ClientSettings) -> FastAPI:
         redoc_url=None,
         telemetry={"tracing": False, "metrics": False, "logs": False, "auto_configure": False},  # ours is below
     )
-    _stand_before(app, settings, start)
-    app.add_middleware(CountRequests, requests=RequestMetrics(metrics))
+    _stand_before(app, settings, start, metrics)
     install_error_handlers(app)
     routes = ClientRoutes(
         store=store,
@@ -115,14 +116,36 @@ def build_app(settings: ClientSettings) -> FastAPI:
         clock=_now,
         on_capture=captured.set,
         pull_access=pull_access,
+    )
+    health = HealthRoutes(
+        database=database,
+        user_id=settings.client_user_id,
+        client_url=settings.public_url,
+        clock=_now,
         registration_key=registration_key,
     )
+    app.include_router(health.router())
     app.include_router(routes.router())
     app.include_router(_ranking_routes(settings, http, pull_access).router())
     app.include_router(_metrics_routes(settings, metrics, pull_access).router())
     serve_capture_app(app)
     tracing.instrument(app, continues=True)
     return app
+
+
+async def _take_stock(settings: ClientSettings, store: CaptureStore, pull_access: PullAccess) -> None:
+    """What is there from before.
+
+    Raises:
+        StartupError: it can't be used, or is another user's.
+    """
+    ownership = Ownership(user_id=settings.client_user_id, take_over_from=settings.client_take_over_from)
+    await claim(store, ownership, path=settings.client_database)
+    await import_once(store=store, path=settings.client_import_file, ownership=ownership)
+    try:
+        await pull_access.load()
+    except StoreUnavailableError as error:
+        raise StartupError(error.sentence) from error
 
 
 def _ranking_routes(settings: ClientSettings, http: httpx.AsyncClient, pull_access: PullAccess) -> RankingRoutes:
@@ -141,7 +164,7 @@ def _metrics_routes(settings: ClientSettings, metrics: Metrics, pull_access: Pul
     return MetricsRoutes(metrics=metrics, access=access)
 
 
-def _stand_before(app: FastAPI, settings: ClientSettings, start: Start) -> None:
+def _stand_before(app: FastAPI, settings: ClientSettings, start: Start, metrics: Metrics) -> None:
     """What stands before the routes; the last that is added meets a request first.
 
     Pages that may call are its own, and those that are named.
@@ -160,6 +183,7 @@ def _stand_before(app: FastAPI, settings: ClientSettings, start: Start) -> None:
         foreign_page=lambda: refusal(codes.FORBIDDEN, _FOREIGN_PAGE),
         foreign_host=lambda: refusal(codes.MISDIRECTED_REQUEST, _FOREIGN_HOST),
     )
+    app.add_middleware(CountRequests, requests=RequestMetrics(metrics))
 
 
 def _registry_http(settings: ClientSettings) -> httpx.AsyncClient:

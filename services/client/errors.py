@@ -35,6 +35,16 @@ class ClientError(Exception):
 class StoreUnavailableError(ClientError):
     """Transient: the database could not be used, and nothing was changed."""
 
+    def __init__(self, reason: str, *, remedy: str = "Try again later") -> None:
+        super().__init__(reason)
+        self.remedy = remedy
+        """What to do, as a sentence without its full stop."""
+
+    @property
+    def sentence(self) -> str:
+        """What is wrong, and what to do."""
+        return f"The client's database can't be used ({self}). {self.remedy}."
+
 
 class RegistryAwayError(ClientError):
     """Transient: the registry can't be asked, or refuses; the text says what to do."""
@@ -117,10 +127,9 @@ async def _refused(_request: Request, error: RequestError) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=error.status, headers=headers)
 
 
-async def _unavailable(request: Request, error: StoreUnavailableError) -> JSONResponse:
-    log.error("database_unavailable", path=request.url.path, reason=str(error))
-    sentence = f"The client's database can't be used ({error}), so nothing was accepted or changed; try again later."
-    return JSONResponse({"error": sentence}, status_code=503)
+async def _unavailable(_request: Request, error: StoreUnavailableError) -> JSONResponse:
+    """The database itself logs it, once."""
+    return JSONResponse({"error": f"{error.sentence} Nothing was accepted or changed."}, status_code=503)
 
 
 async def _registry_away(_request: Request, error: RegistryAwayError) -> JSONResponse:
@@ -138,4 +147,17 @@ async def _bad_query(_request: Request, error: RequestValidationError) -> JSONRe
 
 
 async def _http_error(_request: Request, error: HTTPException) -> JSONResponse:
-    return JSONResponse({"error": error.detail}, status_code=error.status_code, headers=error.headers)
+    headers = dict(error.headers or {})
+    sentence = error.detail
+    if error.status_code == codes.METHOD_NOT_ALLOWED:
+        headers["Allow"] = _allowed(headers.get("Allow", ""))
+        sentence = f"This takes {headers['Allow'].replace(', ', ' or ')} only."
+    elif error.status_code == codes.NOT_FOUND:
+        sentence = "There is nothing at this path; docs/client-protocol.md names what there is."
+    return JSONResponse({"error": sentence}, status_code=error.status_code, headers=headers)
+
+
+def _allowed(methods: str) -> str:
+    """What a route takes: HEAD wherever GET is."""
+    found = {method.strip() for method in methods.split(",")}
+    return ", ".join(sorted(found | ({"HEAD"} if "GET" in found else set())))

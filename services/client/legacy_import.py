@@ -7,8 +7,10 @@ start instead of being taken for empty, which is how the original lost captures.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from itertools import islice
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import NoReturn
 
+    from services.client.ownership import Ownership
     from services.client.store import CaptureStore
+
+_MOST_NAMED: Final = 10
 
 log = structlog.get_logger()
 
@@ -37,23 +42,30 @@ class LegacyData:
     last_sync: datetime | None
 
 
-async def import_once(*, store: CaptureStore, path: Path) -> None:
+async def import_once(*, store: CaptureStore, path: Path, ownership: Ownership) -> None:
     """Import the file, unless this store did so before or there is none.
 
     Raises:
-        StartupError: the file is damaged, or the database can't be used; nothing was imported.
+        StartupError: the file is damaged, has captures of others, or the database can't be used; nothing was imported.
     """
-    if await store.has_imported():
-        return
-    data = read_legacy_file(path)
-    if data is None:
-        return
     try:
-        new = await store.import_all(data.captures, last_sync=data.last_sync, source=str(path))
+        if await store.has_imported():
+            return
+        data = read_legacy_file(path)
+        if data is None:
+            return
+        others = Counter(
+            user for each in data.captures if (user := each.capture.user_id) not in (None, ownership.user_id)
+        )
+        ownership.check(others, where=f"the file {path}", setting="CLIENT_IMPORT_FILE")
+        imported = await store.import_all(data.captures, last_sync=data.last_sync, source=str(path))
     except StoreUnavailableError as error:
-        message = f"{path} can't be imported, because the database can't be used: {error}"
+        message = f"{path} can't be imported, because the database can't be used: {error}; {error.remedy}"
         raise StartupError(message) from error
-    log.info("legacy_file_imported", file=str(path), captures=len(data.captures), new=new)
+    if imported.renamed:
+        some = dict(islice(imported.renamed.items(), _MOST_NAMED))
+        log.warning("capture_ids_were_shared", file=str(path), captures=len(imported.renamed), new_ids=some)
+    log.info("legacy_file_imported", file=str(path), captures=len(data.captures), new=imported.new)
 
 
 def read_legacy_file(path: Path) -> LegacyData | None:

@@ -17,16 +17,18 @@ if TYPE_CHECKING:
 
     from prometheus_client.core import Metric
 
+    from services.client.database import Database
     from services.client.pull_access import PullAccess
     from services.client.store import CaptureStore
     from shared.observing.metrics import Metrics
 
 
 class ClientMetrics:
-    """How many captures there are, and whether the registry knows the client."""
+    """How many captures there are, and whether database and registry are well."""
 
-    def __init__(self, *, store: CaptureStore) -> None:
+    def __init__(self, *, store: CaptureStore, database: Database) -> None:
         self._store = store
+        self._database = database
         self.is_registered: Callable[[], bool] = lambda: False
         """Whether the registry knows the client, as far as that is known here."""
 
@@ -34,6 +36,11 @@ class ClientMetrics:
         """As it is now; without numbers of captures while the database can't be used."""
         return [
             *await self._captures(),
+            gauge(
+                "pullsync_client_database_usable",
+                "Whether the client's database can be used.",
+                self._database.trouble is None,
+            ),
             gauge("pullsync_client_registered", "Whether the registry knows this client.", self.is_registered()),
         ]
 

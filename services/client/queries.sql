@@ -40,6 +40,32 @@ ALTER TABLE captures ADD COLUMN pulled_at TEXT;
 PRAGMA user_version = 2;
 COMMIT;
 
+-- name: add_steady_times
+-- To version 3: what does not depend on the clock. `latest_times` has the latest time that a capture of each Pokémon ever
+-- had; `kept_since` tells when an acknowledged one was first seen as such, in seconds that the client had run by then.
+BEGIN IMMEDIATE;
+CREATE TABLE latest_times (pokemon_id INTEGER PRIMARY KEY, timestamp TEXT NOT NULL) STRICT;
+INSERT INTO latest_times SELECT pokemon_id, max(timestamp) FROM captures GROUP BY pokemon_id;
+CREATE TRIGGER captures_latest_times AFTER INSERT ON captures BEGIN
+    INSERT INTO latest_times VALUES (NEW.pokemon_id, NEW.timestamp)
+    ON CONFLICT (pokemon_id) DO UPDATE SET timestamp = max(timestamp, excluded.timestamp);
+END;
+ALTER TABLE captures ADD COLUMN kept_since INTEGER;
+CREATE INDEX captures_kept ON captures (kept_since) WHERE acknowledged_at IS NOT NULL;
+PRAGMA user_version = 3;
+COMMIT;
+
+-- name: tables
+SELECT name FROM sqlite_schema WHERE type IN ('table', 'view');
+
+-- name: quick_check
+-- One row, `ok`; or the first thing that is damaged.
+PRAGMA quick_check(1);
+
+-- name: read_something
+-- Of each table that captures need.
+SELECT (SELECT document FROM wire LIMIT 1), (SELECT value FROM facts LIMIT 1), (SELECT timestamp FROM latest_times LIMIT 1);
+
 -- name: insert_capture
 -- Changes no row when the id is taken.
 INSERT INTO captures (
@@ -50,6 +76,24 @@ VALUES (
 )
 ON CONFLICT (capture_id) DO NOTHING;
 
+-- name: latest_time
+SELECT timestamp FROM latest_times WHERE pokemon_id = :pokemon_id;
+
+-- name: captures_with_ids
+-- Those of a JSON list of ids, with what makes each the capture that it is.
+SELECT capture_id, pokemon_id, pokemon_name, action, removed, timestamp, metadata
+FROM captures
+WHERE capture_id IN (SELECT value FROM json_each(:capture_ids));
+
+-- name: foreign_owners
+SELECT user_id, count(*) FROM captures WHERE user_id <> :user_id GROUP BY user_id ORDER BY user_id;
+
+-- name: take_over
+-- What is stored for another user is not stored for this one.
+UPDATE captures
+SET user_id = :user_id, acknowledged_at = NULL, pulled_at = NULL, kept_since = NULL
+WHERE user_id <> :user_id;
+
 -- name: capture
 SELECT document FROM wire WHERE capture_id = :capture_id;
 
@@ -58,6 +102,9 @@ SELECT document FROM wire WHERE capture_id = :capture_id;
 SELECT document, pokemon_id = :pokemon_id AND action = :action AND removed = :removed
 FROM wire
 WHERE capture_id = :capture_id;
+
+-- name: pending_capture
+SELECT document FROM wire WHERE capture_id = :capture_id AND acknowledged_at IS NULL;
 
 -- name: pending_twin
 -- The first pending capture of the same kind between two moments. A moment after now is there for a clock that was
@@ -114,9 +161,13 @@ SELECT capture_id, json_object(
 FROM captures
 WHERE capture_id IN (SELECT value FROM json_each(:capture_ids));
 
+-- name: count_retention
+-- From now on those that were acknowledged since the last time.
+UPDATE captures SET kept_since = :ran_s WHERE acknowledged_at IS NOT NULL AND kept_since IS NULL;
+
 -- name: purge
--- Never a pending one: its acknowledged_at is NULL, which compares with nothing.
-DELETE FROM captures WHERE acknowledged_at < :before;
+-- Never a pending one.
+DELETE FROM captures WHERE acknowledged_at IS NOT NULL AND kept_since < :before_s;
 
 -- name: fact
 SELECT value FROM facts WHERE name = :name;

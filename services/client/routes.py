@@ -15,13 +15,12 @@ from services.client.bodies import as_asked_ids, as_capture_ids, as_new_capture,
 from services.client.errors import Refusal
 from services.client.pull_access import PullAccess
 from services.client.states import States
-from services.client.store import CLIENT_VERSION, CaptureStore, Page
+from services.client.store import CaptureStore, Page
 from shared.contracts.client_protocol import (
     ACKNOWLEDGE_PATH,
     ADD_CAPTURE_PATH,
     ALL_CAPTURES_PATH,
     CAPTURE_STATES_PATH,
-    HEALTH_PATH,
     STATS_PATH,
     SYNC_DATA_PATH,
     Acknowledge,
@@ -31,13 +30,11 @@ from shared.contracts.client_protocol import (
     AskStates,
     Capture,
     CaptureStates,
-    Health,
     Stats,
     SyncData,
-    registration_key_digest,
 )
 from shared.contracts.times import EARLIEST, UtcDatetime, UtcDatetimeOrDay
-from shared.serving.head import refuse_head
+from shared.serving.head import asks_for_head_only
 
 log = structlog.get_logger()
 
@@ -88,11 +85,9 @@ class ClientRoutes:
         clock: Callable[[], datetime],
         on_capture: Callable[[], None],
         pull_access: PullAccess,
-        registration_key: str,
     ) -> None:
         self._store = store
         self._states = states
-        self._registration_key_sha256 = registration_key_digest(registration_key)
         self._user_id = user_id
         self._client_url = client_url
         self._clock = clock
@@ -103,13 +98,7 @@ class ClientRoutes:
         """To be included by the app."""
         router = APIRouter(responses=_REFUSALS)
         pulls = [Depends(self._pull_access.check)]
-        router.add_api_route(HEALTH_PATH, self.health)
-        router.add_api_route(
-            SYNC_DATA_PATH,
-            self.sync_data,
-            responses=_answers(SyncData[Capture]),
-            dependencies=[Depends(refuse_head), *pulls],  # what it gives away is on record as pulled
-        )
+        router.add_api_route(SYNC_DATA_PATH, self.sync_data, responses=_answers(SyncData[Capture]), dependencies=pulls)
         router.add_api_route(
             ACKNOWLEDGE_PATH,
             self.acknowledge,
@@ -129,24 +118,13 @@ class ClientRoutes:
         )
         return router
 
-    async def health(self) -> Health:
-        """Who answers here; the registry asks this before it takes a registration."""
-        return Health(
-            status="healthy",
-            client_id=self._user_id,
-            client_url=self._client_url,
-            timestamp=self._clock(),
-            version=CLIENT_VERSION,
-            registration_key_sha256=self._registration_key_sha256,
-        )
-
-    async def sync_data(self, since: Since = None, limit: Limit = None) -> Response:
+    async def sync_data(self, request: Request, since: Since = None, limit: Limit = None) -> Response:
         """The captures that are not yet acknowledged, oldest first; they are on record as pulled from then on."""
         pulled_at = self._clock()
         page = await self._store.pending(since=since, limit=limit)
         log.debug("pulled", user_id=self._user_id, captures=len(page.captures), pending=page.total)
         answer = self._captures(page, total_as="total_pending")
-        if page.unpulled:
+        if page.unpulled and not asks_for_head_only(request):
             answer.background = BackgroundTask(self._states.note_pulled, page.unpulled, pulled_at)
         return answer
 

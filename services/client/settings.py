@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, HttpUrl, StringConstraints, TypeAdapter
-from pydantic_settings import SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, StringConstraints, TypeAdapter
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from shared.contracts.client_protocol import Identifier
 from shared.serving.page_settings import Hosts, OriginsOrAll
@@ -36,6 +36,15 @@ def sendable(value: str) -> str:
     return value.strip()
 
 
+def users(value: object) -> object:
+    """What stands between commas, which may have blanks; `none` for none."""
+    if not isinstance(value, str):
+        return value
+    named = tuple(part.strip() for part in value.split(",") if part.strip())
+    return () if named == ("none",) else named
+
+
+Users = Annotated[tuple[Identifier, ...], NoDecode, BeforeValidator(users)]
 BaseUrl = Annotated[str, StringConstraints(max_length=2_048), AfterValidator(base_url)]
 
 
@@ -48,6 +57,8 @@ class ClientSettings(ServiceSettings):
     client_port: Port = 3001
     client_url: BaseUrl | None = None
     client_user_id: Identifier = "user_1"
+    client_take_over_from: Users = ()
+    """Other users whose captures, here or in the file, become this user's; without it, they end the start."""
     client_cors_origins: OriginsOrAll = ()
     """Origins of other pages and apps than its own that may call the client; `*` for all, as in the original."""
     client_hosts: Hosts = ()
@@ -56,7 +67,7 @@ class ClientSettings(ServiceSettings):
     client_import_file: Path = Path("client-sync-data.json")
     """The original client's file, imported once when it is there."""
     client_retention_days: Annotated[int, Field(ge=1, le=36_500)] = 30
-    """Acknowledged captures are deleted after this."""
+    """Acknowledged captures are deleted after the client has run for so long."""
     client_registration_check: Annotated[Seconds, Field(le=86_400)] = 30.0
     """Seconds between two questions to the registry whether it still knows this client."""
     client_nudge: bool = False

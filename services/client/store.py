@@ -7,12 +7,15 @@ nothing but joining them.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from services.client.errors import IdTakenError
+from services.client.import_ids import Row, with_own_ids
+from services.client.twins import WINDOW_S, Twins
 from shared.contracts.times import iso_millis
 
 if TYPE_CHECKING:
@@ -24,13 +27,12 @@ if TYPE_CHECKING:
     from shared.contracts.client_protocol import AddCapture, Capture
 
 CLIENT_VERSION: Final = "1.0.0"
-TWIN_WINDOW: Final = timedelta(seconds=5)
-"""The same capture again within this time is the same tap, sent twice."""
+_TWIN_WINDOW: Final = timedelta(seconds=WINDOW_S)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _NO_LIMIT: Final = -1
-
-Row = dict[str, "str | int | None"]
+_LAST_SECOND: Final = "9999-12-31T23:59:59"
+"""Of all times: no time that can be written is later than one of it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,22 +73,39 @@ class ForeignCapture:
     metadata: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Imported:
+    """What became of captures from elsewhere."""
+
+    new: int
+    renamed: dict[str, str] = field(default_factory=dict)
+    """The ids that captures got whose own id was another capture's, with that one."""
+
+
 class CaptureStore:
     """Every method is one transaction, and raises StoreUnavailableError when SQLite could not do it."""
 
     def __init__(
-        self, *, database: Database, queries: Mapping[str, str], user_id: str, clock: Callable[[], datetime]
+        self,
+        *,
+        database: Database,
+        queries: Mapping[str, str],
+        user_id: str,
+        clock: Callable[[], datetime],
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._queries = queries
         self._user_id = user_id
         self._clock = clock
+        self._twins = Twins(monotonic=monotonic)
 
     async def add(self, new: AddCapture) -> Added:
         """Store a capture durably, or give back what it repeats.
 
         One with an id repeats the capture with this id, and may be sent any number of times; one without repeats its
-        pending twin from the last 5 s.
+        pending twin from the last 5 s. One without a time is made now; or, when a capture of the same Pokémon was ever
+        later, right after that one: what is later here is later for those who store it, whatever the clock does.
 
         Raises:
             IdTakenError: the id is another capture's; nothing was stored.
@@ -158,60 +177,108 @@ class CaptureStore:
             [[pending]] = await db.execute_fetchall(self._queries["count_pending"], {"since": ""})
             return Counts(total=total, pending=pending, last_sync=await self._fact(db, "last_sync"))
 
-    async def purge(self, *, acknowledged_before: datetime) -> int:
-        """Delete what was acknowledged before this moment, and tell how many that were."""
+    async def purge(self, *, ran_s: int, keep_s: int) -> int:
+        """Count so many more seconds of running, delete what is acknowledged for longer; tell how many that were.
+
+        No clock is asked that anybody can set: nothing is deleted early, and what is acknowledged while it is wrong
+        stays as long as everything else.
+        """
         async with self._database.transaction(write=True) as db:
-            purged = await db.execute(self._queries["purge"], {"before": iso_millis(acknowledged_before)})
+            total_s = int(await self._fact(db, "ran_s") or 0) + ran_s
+            await self._set_fact(db, "ran_s", str(total_s))
+            await db.execute(self._queries["count_retention"], {"ran_s": total_s})
+            purged = await db.execute(self._queries["purge"], {"before_s": total_s - keep_s})
             return purged.rowcount
+
+    async def foreign_owners(self) -> dict[str, int]:
+        """Other users than this one, with how many captures of each there are."""
+        async with self._database.transaction(write=False) as db:
+            found = await db.execute_fetchall(self._queries["foreign_owners"], {"user_id": self._user_id})
+            return {str(user): int(number) for user, number in found}
+
+    async def claim(self) -> None:
+        """Make all captures this user's. What was acknowledged to another is pending, and his tokens are forgotten."""
+        async with self._database.transaction(write=True) as db:
+            taken = await db.execute(self._queries["take_over"], {"user_id": self._user_id})
+            if taken.rowcount > 0 or await self._fact(db, "user_id") not in (None, self._user_id):
+                for name in ("pull_token", "client_token", "open"):
+                    await self._set_fact(db, name, "")
+            await self._set_fact(db, "user_id", self._user_id)
 
     async def has_imported(self) -> bool:
         """Whether `import_all` was ever done on this database."""
         async with self._database.transaction(write=False) as db:
             return await self._fact(db, "imported_from") is not None
 
-    async def import_all(self, captures: Iterable[ForeignCapture], *, last_sync: datetime | None, source: str) -> int:
-        """Take over captures from elsewhere, all or none, and remember `source`; tell how many were new.
+    async def import_all(
+        self, captures: Iterable[ForeignCapture], *, last_sync: datetime | None, source: str
+    ) -> Imported:
+        """Take over captures from elsewhere, all or none, and remember `source`.
 
-        An id that is here already keeps the capture it has.
+        One that is here already is here once. Two that differ are two, also when they share an id.
         """
         now = iso_millis(self._clock())
         rows = [self._foreign_row(each, now) for each in captures]
         async with self._database.transaction(write=True) as db:
-            imported = await db.executemany(self._queries["insert_capture"], rows)
+            ids = json.dumps([row["capture_id"] for row in rows])
+            found = await db.execute(self._queries["captures_with_ids"], {"capture_ids": ids})
+            names = [column[0] for column in found.description]
+            known = [dict(zip(names, row, strict=True)) for row in await found.fetchall()]
+            own = with_own_ids(rows, known)
+            imported = await db.executemany(self._queries["insert_capture"], own.rows)
             newest = max(await self._fact(db, "last_sync") or "", iso_millis(last_sync) if last_sync else "")
             if newest:
                 await self._set_fact(db, "last_sync", newest)
             await self._set_fact(db, "imported_from", source)
-            return max(0, imported.rowcount)  # SQLite's module says -1 when there was nothing to insert
+            # SQLite's module says -1 when there was nothing to insert.
+            return Imported(new=max(0, imported.rowcount), renamed=own.renamed)
 
     async def _repeated(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str | None:
-        kind = {"pokemon_id": new.pokemon_id, "action": new.action, "removed": new.removed}
         if new.capture_id is None:
-            window = {"after": iso_millis(now - TWIN_WINDOW), "before": iso_millis(now + TWIN_WINDOW)}
-            rows = await db.execute_fetchall(self._queries["pending_twin"], window | kind)
-            return next((document for (document,) in rows), None)
-        again = await db.execute_fetchall(self._queries["capture_again"], {"capture_id": new.capture_id, **kind})
+            return await self._twin(db, new, now)
+        again = await db.execute_fetchall(self._queries["capture_again"], {"capture_id": new.capture_id, **_kind(new)})
         for document, is_same in again:
             if not is_same:
                 raise IdTakenError
             return str(document)
         return None
 
+    async def _twin(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str | None:
+        first = self._twins.first(new)
+        if first is not None:
+            rows = await db.execute_fetchall(self._queries["pending_capture"], {"capture_id": first})
+        elif self._twins.may_be_older:
+            window = {"after": iso_millis(now - _TWIN_WINDOW), "before": iso_millis(now + _TWIN_WINDOW)}
+            rows = await db.execute_fetchall(self._queries["pending_twin"], window | _kind(new))
+        else:
+            return None
+        return next((document for (document,) in rows), None)
+
     async def _insert(self, db: aiosqlite.Connection, new: AddCapture, now: datetime) -> str:
         """Store it, and give its id.
 
-        One without an id gets the first free millisecond from now on; its time moves along, so that order is kept.
+        One without an id gets the first free millisecond from its time on; that moves along, so that order is kept.
         """
+        made_at = new.timestamp or await self._time_for(db, new.pokemon_id, now)
         if new.capture_id is not None:
-            await db.execute(self._queries["insert_capture"], self._new_row(new, new.capture_id, new.timestamp or now))
+            await db.execute(self._queries["insert_capture"], self._new_row(new, new.capture_id, made_at))
             return new.capture_id
-        for epoch_ms in count((now - _EPOCH) // _MILLISECOND):
+        for epoch_ms in count((made_at - _EPOCH) // _MILLISECOND):
             capture_id = f"{new.pokemon_id}_{epoch_ms}_{new.action}"
             row = self._new_row(new, capture_id, _EPOCH + epoch_ms * _MILLISECOND)
             inserted = await db.execute(self._queries["insert_capture"], row)
             if inserted.rowcount == 1:
+                self._twins.remember(new, capture_id)
                 return capture_id
         raise AssertionError  # count() does not end
+
+    async def _time_for(self, db: aiosqlite.Connection, pokemon_id: int, now: datetime) -> datetime:
+        """Now, or right after the latest capture that there ever was of this Pokémon, where that is later."""
+        rows = await db.execute_fetchall(self._queries["latest_time"], {"pokemon_id": pokemon_id})
+        latest = next((text for (text,) in rows), "")
+        if not latest or latest >= _LAST_SECOND:
+            return now
+        return max(now, datetime.fromisoformat(latest) + _MILLISECOND)
 
     def _new_row(self, new: AddCapture, capture_id: str, made_at: datetime) -> Row:
         return {
@@ -235,9 +302,9 @@ class CaptureStore:
             "action": capture.action,
             "removed": capture.removed,
             "timestamp": iso_millis(capture.timestamp),
-            "user_id": capture.user_id or self._user_id,
+            "user_id": self._user_id,
             "metadata": foreign.metadata,
-            "acknowledged_at": now if capture.synced else None,
+            "acknowledged_at": now if capture.synced and capture.user_id in (None, self._user_id) else None,
         }
 
     async def _fact(self, db: aiosqlite.Connection, name: str) -> str | None:
@@ -246,6 +313,10 @@ class CaptureStore:
 
     async def _set_fact(self, db: aiosqlite.Connection, name: str, value: str) -> None:
         await db.execute(self._queries["set_fact"], {"name": name, "value": value})
+
+
+def _kind(new: AddCapture) -> Row:
+    return {"pokemon_id": new.pokemon_id, "action": new.action, "removed": new.removed}
 
 
 def _is_storable(text: str) -> bool:

@@ -126,6 +126,13 @@ class Health(WireModel):
     """Hexadecimal SHA-256 of the key of the client's registration, by which the registry knows that it was its own."""
 
 
+class Unhealthy(Health):
+    """The reference client's 503 there: it answers, and can neither take captures nor give them."""
+
+    error: str
+    """What is wrong, and what to do."""
+
+
 class SyncData(WireModel, Generic[CaptureT]):
     """Answer of `GET /api/client/sync-data`: the captures that are not yet acknowledged."""
 

@@ -13,13 +13,18 @@ _ASKED: Final = "pullsync.head"
 _NOT_ALLOWED: Final = 405
 
 
+def asks_for_head_only(request: Request) -> bool:
+    """Whether nobody gets the body of the answer."""
+    return _ASKED in request.scope
+
+
 def refuse_head(request: Request) -> None:
-    """A dependency for a GET that ends never, or notes what it gave away.
+    """A dependency for a GET that ends never.
 
     Raises:
         HTTPException: 405, the request is HEAD.
     """
-    if _ASKED in request.scope:
+    if asks_for_head_only(request):
         raise HTTPException(_NOT_ALLOWED, headers={"allow": "GET"})
 
 

@@ -109,6 +109,71 @@ async def test_health(http: httpx.AsyncClient) -> None:
     Health.model_validate_json(response.content)
 
 
+async def test_health_is_unhealthy_while_the_database_can_not_be_used(
+    http: httpx.AsyncClient, client_settings: ClientSettings
+) -> None:
+    """503 from the first capture that could not be taken on, with the same fields, what is wrong, and what to do."""
+    client_settings.client_database.unlink()
+    assert (await http.post("/api/client/add-capture", json=BULBASAUR)).status_code == 503
+    response = await http.get("/api/client/health")
+    assert response.status_code == 503
+    body = response.json()
+    assert (body["status"], body["client_id"], body["client_url"]) == ("unhealthy", "user_1", "http://localhost:3001")
+    assert "moved or deleted" in body["error"]
+    assert "Put the file back" in body["error"]
+    assert Health.model_validate_json(response.content).registration_key_sha256
+    assert (await http.head("/api/client/health")).status_code == 503
+
+
+GETS = ["health", "sync-data", "sync-data?limit=0", "stats", "all-captures", "all-captures?limit=1", "ranking?limit=0"]
+
+
+@pytest.mark.parametrize("path", [f"/api/client/{each}" for each in GETS] + ["/metrics", "/", "/service-worker.js"])
+async def test_head_is_get_without_its_body(http: httpx.AsyncClient, path: str) -> None:
+    """Status and headers are those of the GET, also of a refused one."""
+    await add(http)
+    whole, head = await http.get(path), await http.head(path)
+    assert (head.status_code, head.content) == (whole.status_code, b"")
+    assert head.headers["content-type"] == whole.headers["content-type"]
+    if path not in {"/metrics", "/api/client/stats"}:
+        assert head.headers["content-length"] == whole.headers["content-length"]
+
+
+async def test_head_leaves_nothing_behind(http: httpx.AsyncClient) -> None:
+    """A capture that nobody was given is not on record as pulled."""
+    capture_id = (await add(http))["capture_id"]
+    await http.head("/api/client/sync-data")
+    states = await http.post("/api/client/capture-states", json={"capture_ids": [capture_id]})
+    assert states.json()["captures"][0]["state"] == "pending"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "add-capture", "POST"),
+        ("HEAD", "acknowledge", "POST"),
+        ("POST", "health", "GET, HEAD"),
+        ("DELETE", "sync-data", "GET, HEAD"),
+        ("PUT", "../..", "GET, HEAD"),
+    ],
+)
+async def test_another_method_is_told_which_there_are(
+    http: httpx.AsyncClient, method: str, path: str, allowed: str
+) -> None:
+    """In `Allow` and in a sentence."""
+    response = await http.request(method, f"/api/client/{path}")
+    assert (response.status_code, response.headers["allow"]) == (405, allowed)
+    if method != "HEAD":
+        assert_refused(response, 405, allowed.replace(", ", " or "))
+
+
+async def test_a_path_that_is_not_there_is_told_where_they_are_named(http: httpx.AsyncClient) -> None:
+    """By HEAD, it has no body."""
+    assert_refused(await http.get("/api/client/healthz"), 404, "docs/client-protocol.md")
+    head = await http.head("/api/client/healthz")
+    assert (head.status_code, head.content) == (404, b"")
+
+
 async def test_sync_data(http: httpx.AsyncClient) -> None:
     """Owner, address, the captures, last_sync (null before the first) and the number of all that is pending."""
     capture = await add(http)
@@ -123,29 +188,6 @@ async def test_sync_data(http: httpx.AsyncClient) -> None:
         "total_pending": 1,
     }
     assert SyncData[Capture].model_validate_json(response.content).captures[0].capture_id == capture["capture_id"]
-
-
-async def test_head_is_answered_as_get(http: httpx.AsyncClient) -> None:
-    """But for what is pending: that is on record as pulled when it was given away."""
-    for path in (
-        "/",
-        "/api/client/health",
-        "/api/client/stats",
-        "/api/client/all-captures",
-        "/metrics",
-        "/api/client/ranking",
-        "/service-worker.js",
-        "/nothing",
-    ):
-        got, head = await http.get(path), await http.head(path)
-        assert (head.status_code, head.content) == (got.status_code, b""), path
-        assert head.headers["content-type"] == got.headers["content-type"], path
-    refused = await http.head("/api/client/sync-data")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET")
-    refused = await http.put("/api/client/health")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
-    refused = await http.head("/api/client/add-capture")
-    assert (refused.status_code, refused.headers["allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("after", ["%FF", "a%C3", "%ED%A0%80"])
@@ -680,7 +722,7 @@ async def test_a_database_that_can_not_be_written_accepts_nothing(
     capture = await add(http)
     client_settings.client_database.unlink()
     response = await http.post("/api/client/add-capture", json={**BULBASAUR, "pokemon_id": 2})
-    assert_refused(response, 503, "nothing was accepted")
+    assert_refused(response, 503, "moved or deleted", "Put the file back", "Nothing was accepted")
     assert_refused(await http.post("/api/client/acknowledge", json={"capture_ids": []}), 503)
     assert (await http.get("/api/client/sync-data")).json()["captures"] == [capture]
 

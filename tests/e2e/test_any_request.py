@@ -27,14 +27,14 @@ SECONDS: Final = os.environ.get("ATTACK_SECONDS")
 HOW_LONG: Final = ("--max-time", SECONDS) if SECONDS else ("--max-examples", "5", "--no-shrink")
 LIMIT_S: Final = 280.0 + 2 * float(SECONDS or 0)
 CONFIGURATION: Final = Path(__file__).with_name("schemathesis.toml")
-FOREIGN: Final = {
+UNREADABLE: Final = {
     "capture_id": "1_1_capture",
     "pokemon_id": 1,
     "action": "capture",
     "timestamp": "2026-01-31T12:00:00.000Z",
-    "user_id": "somebody else",
+    "metadata": {"device_info": "x" * 10_000},
 }
-"""It goes to quarantine."""
+"""Larger than metadata may be, it goes to quarantine."""
 
 
 async def attack(url: str, folder: Path, *, replaced: tuple[str, str] = ("", "")) -> None:
@@ -84,7 +84,7 @@ async def test_nothing_that_is_sent_to_the_registry_is_an_error_of_ours(
     The example of a registration is of the client that runs, so that some registrations succeed; and no request leads
     the registry to an address beyond this test.
     """
-    world.stack.write_import_file("client-1", {"captures": [FOREIGN], "last_sync": None})
+    world.stack.write_import_file("client-1", {"captures": [UNREADABLE], "last_sync": None})
     await start_clients(world, 1)
     await world.capture("client-1")
     assert (await world.sync_all())["success"]

@@ -320,10 +320,15 @@ async def test_a_full_disk_refuses_captures_until_there_is_room(start: Start) ->
     resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (0, unlimited))
     response = await post(client, ADD_CAPTURE_PATH, {**BULBASAUR, "pokemon_id": 2})
     assert response.status_code == 503
-    assert "nothing was accepted" in response.json()["error"]
+    assert "Nothing was accepted" in response.json()["error"]
+    async with httpx.AsyncClient(base_url=client.url) as http:
+        unwell = await http.head(HEALTH_PATH)
+        assert (unwell.status_code, (await http.get(HEALTH_PATH)).json()["status"]) == (503, "unhealthy")
     assert len((await get(client, SYNC_DATA_PATH))["captures"]) == 1
     resource.prlimit(client.process.pid, resource.RLIMIT_FSIZE, (unlimited, unlimited))
     assert (await post(client, ADD_CAPTURE_PATH, {**BULBASAUR, "pokemon_id": 2})).status_code == 200
+    await until(client.answers, "it is not healthy again")
+    assert client.events.count("database_unavailable") == client.events.count("database_back") == 1
     assert await client.stop() == 0
     assert "Traceback" not in client.output
     again = await start()

@@ -11,7 +11,7 @@ from aiohttp import web
 from playwright.async_api import Browser, async_playwright, expect
 
 from tests.client_process import Registry, free_port, get, post, until
-from tests.pages.capturing import FULL_DISK, CaptureApp
+from tests.pages.capturing import DEADLINE_MS, FULL_DISK, CaptureApp
 from tests.pages.visiting import visiting
 
 if TYPE_CHECKING:
@@ -88,6 +88,23 @@ async def test_a_client_that_can_not_write_is_asked_again(browser: Browser, star
             database.execute("ROLLBACK")
         await app.reaches("handed", "Bulbasaur captured")
         await expect(app.page.locator("#hindrance")).to_have_count(0)
+
+
+async def test_a_client_that_can_not_write_is_told_while_nothing_waits(
+    browser: Browser, start: Start, tmp_path: Path
+) -> None:
+    """The page asks for its health: what is wrong stands there before anything is captured, and goes with its end."""
+    client = await start()
+    async with visiting(browser, client.url) as context:
+        app = await CaptureApp.open(context)
+        file = tmp_path / "client-data" / "captures.sqlite3"
+        elsewhere = file.rename(file.with_name("elsewhere"))
+        await post(client, "/api/client/acknowledge", {"capture_ids": []})
+        await app.says("The client can't take captures now")
+        await app.says("Put the file back where it was")
+        elsewhere.rename(file)
+        await post(client, "/api/client/acknowledge", {"capture_ids": []})
+        await expect(app.page.locator("#hindrance")).to_have_count(0, timeout=DEADLINE_MS)
 
 
 async def test_where_no_context_is_secure_it_works_without_a_start_offline(chromium: Path, start: Start) -> None:

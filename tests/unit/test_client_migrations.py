@@ -135,6 +135,10 @@ async def test_all_is_there_afterwards(path: Path) -> None:
         await states.note_pulled(page.unpulled, datetime(2026, 2, 1, tzinfo=UTC))
         again = AddCapture(pokemon_id=25, pokemon_name="", removed=True, capture_id=ids[0])
         assert (await store.add(again)).duplicated
+        later = AddCapture(pokemon_id=25, pokemon_name="", removed=False)
+        assert json.loads((await store.add(later)).capture)["timestamp"] == "2026-02-01T00:00:00.000Z"
+        await store.purge(ran_s=1, keep_s=0)
+        assert (await store.counts()).total == 3  # what was stored before is kept from now on
     assert contents(path)[0] == SCHEMA_VERSION
 
 
@@ -146,15 +150,29 @@ async def test_it_ends_as_a_new_one(path: Path, tmp_path: Path) -> None:
         assert contents(path)[:2] == contents(tmp_path / "new.sqlite3")[:2]
 
 
-async def test_a_step_that_fails_changes_nothing(path: Path) -> None:
+async def test_the_latest_times_of_before_count(path: Path) -> None:
+    """A clock that was wrong before the upgrade, too."""
+    async with opened(path) as database:
+        store = CaptureStore(
+            database=database,
+            queries=load_queries("services.client"),
+            user_id="user_1",
+            clock=lambda: datetime(1970, 1, 1, tzinfo=UTC),
+        )
+        added = json.loads((await store.add(AddCapture(pokemon_id=25, pokemon_name="", removed=True))).capture)
+        assert added["timestamp"] == "2026-01-31T12:00:01.001Z"
+
+
+@pytest.mark.parametrize("name", ["add_pulled_at", "add_steady_times"])
+async def test_a_step_that_fails_changes_nothing(path: Path, name: str) -> None:
     """Whatever of it was done: the version of before can go on, and so can this one when the cause is gone."""
     before = contents(path)
-    step = load_queries("services.client")["add_pulled_at"]
+    step = load_queries("services.client")[name]
     broken = step.replace("COMMIT", "CREATE TABLE captures (a); COMMIT")
     assert broken != step
     with pytest.raises(StartupError, match="can't be opened: table captures already exists"):
-        async with opened(path, add_pulled_at=broken):
+        async with opened(path, **{name: broken}):
             pass
-    assert contents(path) == before
+    assert contents(path) == before if name == "add_pulled_at" else contents(path)[0] == SCHEMA_VERSION - 1
     async with opened(path) as database:
         assert (await store_of(database).counts()).total == 2

@@ -98,7 +98,8 @@ async def test_known_captures_come_in_the_order_asked_each_once(store: CaptureSt
     """Those that never came, and those that are purged, are left out."""
     await add(store, "a", "b", "c")
     await store.acknowledge(["c"])
-    await store.purge(acknowledged_before=LATER)
+    for ran_s in (0, 1):
+        await store.purge(ran_s=ran_s, keep_s=0)
     assert [each[0] for each in await shown(states, "b", "unknown", "a", "c", "b", "A", "")] == ["b", "a"]
     assert await states.of([]) == []
 
@@ -129,6 +130,7 @@ async def test_a_pull_that_can_not_be_noted_is_only_logged(store: CaptureStore, 
     (tmp_path / "captures.sqlite3").unlink()
     with structlog.testing.capture_logs() as logs:
         await states.note_pulled(["a"], NOON)
-    [line] = logs
+    [trouble, line] = logs
+    assert trouble["event"] == "database_unavailable"
     assert (line["event"], line["log_level"], line["captures"]) == ("pulled_not_noted", "warning", 1)
     assert await shown(states, "a") == [("a", "pending", None, None)]

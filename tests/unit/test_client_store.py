@@ -32,18 +32,28 @@ NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 
 
 class Clock:
-    """A clock that moves only when told to."""
+    """A clock that moves only when told to, and one that nobody can set."""
 
     def __init__(self) -> None:
         self.now = NOON
+        self.passed_s = 0.0
 
     def __call__(self) -> datetime:
         """The moment that it stands at."""
         return self.now
 
     def advance(self, **by: float) -> None:
-        """Move on by a timedelta."""
+        """Let a timedelta pass."""
         self.now += timedelta(**by)
+        self.passed_s += timedelta(**by).total_seconds()
+
+    def jump(self, **by: float) -> None:
+        """Set it, while no time passes."""
+        self.now += timedelta(**by)
+
+    def monotonic(self) -> float:
+        """The seconds that have passed."""
+        return self.passed_s
 
 
 @pytest.fixture
@@ -73,7 +83,13 @@ def store(database: Database, clock: Clock) -> CaptureStore:
 
 def make_store(database: Database, clock: Clock) -> CaptureStore:
     """A store of user_1."""
-    return CaptureStore(database=database, queries=load_queries("services.client"), user_id="user_1", clock=clock)
+    return CaptureStore(
+        database=database,
+        queries=load_queries("services.client"),
+        user_id="user_1",
+        clock=clock,
+        monotonic=clock.monotonic,
+    )
 
 
 @asynccontextmanager
@@ -245,15 +261,77 @@ async def test_of_concurrent_duplicates_one_is_stored(store: CaptureStore) -> No
     assert (await store.counts()).total == 1
 
 
-async def test_a_clock_set_back_a_little_still_sees_duplicates_and_far_back_does_not(
-    store: CaptureStore, clock: Clock
+@pytest.mark.parametrize("jump", [-3_600.0, -4.0, 4.0, 3_600.0, 86_400.0 * 365])
+async def test_a_clock_that_is_set_neither_parts_twins_nor_makes_them(
+    store: CaptureStore, clock: Clock, jump: float
 ) -> None:
-    """A capture that lies less than 5 s ahead is a twin; one that lies an hour ahead must not block all others."""
-    await store.add(new())
-    clock.advance(seconds=-4)
-    assert (await store.add(new())).duplicated
-    clock.advance(hours=-1)
+    """Whichever way it was set between two taps: whether they are one is decided by the time that has passed."""
+    first = await store.add(new())
+    clock.jump(seconds=jump)
+    clock.advance(seconds=4.9)
+    assert await store.add(new()) == Added(capture=first.capture, duplicated=True)
+    clock.advance(seconds=0.1)
     assert not (await store.add(new())).duplicated
+
+
+async def test_a_twin_is_known_after_a_restart(path: Path, clock: Clock) -> None:
+    """A tap whose answer was lost with the process is sent again to the next one; from 5 s on it is another one."""
+    async with reopened(path, clock) as store:
+        first = await store.add(new())
+    clock.advance(seconds=3)
+    async with reopened(path, clock) as store:
+        assert await store.add(new()) == Added(capture=first.capture, duplicated=True)
+        clock.advance(seconds=2)
+        assert not (await store.add(new())).duplicated
+        clock.advance(seconds=5)
+        clock.jump(seconds=-5)
+        assert not (await store.add(new())).duplicated
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=-1), timedelta(days=365), timedelta(days=-20_000)])
+async def test_what_is_later_here_has_a_later_time(path: Path, clock: Clock, jump: timedelta) -> None:
+    """A capture, its removal, and so on, while the clock jumps there and back, with a restart in between."""
+    times = []
+    for number in range(6):
+        async with reopened(path, clock) as store:
+            clock.now += jump if number % 2 else -jump
+            clock.advance(seconds=10)
+            given: dict[str, Any] = {"capture_id": f"page-{number}"} if number == 3 else {}
+            added = json.loads((await store.add(new(removed=bool(number % 2), **given))).capture)
+            assert not added["synced"]
+            times.append(added["timestamp"])
+    assert times == sorted(set(times))
+
+
+async def test_an_app_s_own_time_and_an_imported_one_count_as_well(store: CaptureStore) -> None:
+    """An app whose clock was a day ahead made a capture: the removal here is later all the same."""
+    ahead = NOON + timedelta(days=1)
+    await store.add(new(1, capture_id="page-1", timestamp=ahead))
+    await store.import_all([foreign("file-1", pokemon_id=2, timestamp=ahead)], last_sync=None, source="a test")
+    for number in (1, 2):
+        removal = json.loads((await store.add(new(number, removed=True))).capture)
+        assert removal["timestamp"] == "2026-02-01T12:00:00.001Z"
+    assert json.loads((await store.add(new(3))).capture)["timestamp"] == "2026-01-31T12:00:00.000Z"
+    offline = await store.add(new(1, capture_id="page-2", timestamp=NOON - timedelta(days=3)))
+    assert json.loads(offline.capture)["timestamp"] == "2026-01-28T12:00:00.000Z"
+
+
+async def test_what_retention_has_deleted_still_counts(store: CaptureStore, clock: Clock) -> None:
+    """The clock is back in 1970 after a dead battery: what was stored long ago is earlier all the same."""
+    first = json.loads((await store.add(new())).capture)
+    await store.acknowledge([first["capture_id"]])
+    for ran_s in (1, 1):
+        await store.purge(ran_s=ran_s, keep_s=0)
+    assert (await store.counts()).total == 0
+    clock.now = datetime(1970, 1, 1, tzinfo=UTC)
+    assert json.loads((await store.add(new(removed=True))).capture)["timestamp"] == "2026-01-31T12:00:00.001Z"
+
+
+@pytest.mark.parametrize("end", ["9999-12-31T23:59:59.999Z", "9999-12-31T23:59:59.000Z"])
+async def test_a_capture_at_the_end_of_time_is_in_nobody_s_way(store: CaptureStore, end: str) -> None:
+    """No time is later than that, so the next one has its own."""
+    await store.add(new(capture_id="page-1", timestamp=datetime.fromisoformat(end)))
+    assert json.loads((await store.add(new(removed=True))).capture)["timestamp"] == "2026-01-31T12:00:00.000Z"
 
 
 async def test_pages_are_oldest_first_and_count_the_rest(store: CaptureStore, clock: Clock) -> None:
@@ -288,9 +366,9 @@ async def test_reading_page_by_page_meets_each_capture_once(store: CaptureStore)
     assert len(seen) == len(set(seen)) == 25
 
 
-def foreign(capture_id: str) -> ForeignCapture:
-    """A capture of the same moment with that id."""
-    capture = Capture(capture_id=capture_id, pokemon_id=1, action="capture", timestamp=NOON)
+def foreign(capture_id: str, *, pokemon_id: int = 1, timestamp: datetime = NOON) -> ForeignCapture:
+    """A capture from elsewhere with that id."""
+    capture = Capture(capture_id=capture_id, pokemon_id=pokemon_id, action="capture", timestamp=timestamp)
     return ForeignCapture(capture=capture, metadata="{}")
 
 
@@ -380,23 +458,62 @@ async def test_an_id_is_not_cut_at_a_nul(store: CaptureStore) -> None:
     assert await pending_ids(store) == [known]
 
 
+def retention_of(store: CaptureStore, clock: Clock) -> Retention:
+    """It keeps for 30 days."""
+    return Retention(store=store, keep=timedelta(days=30), monotonic=clock.monotonic)
+
+
 async def test_retention_deletes_only_what_was_acknowledged_long_ago(store: CaptureStore, clock: Clock) -> None:
-    """A pending capture stays for ever, an acknowledged one for its 30 days from the acknowledgement."""
-    retention = Retention(store=store, keep=timedelta(days=30), clock=clock)
+    """A pending capture stays for ever, an acknowledged one for 30 days of running since it was first seen as such."""
+    retention = retention_of(store, clock)
     early, late = [id_of((await store.add(new(pokemon_id))).capture) for pokemon_id in (1, 2)]
     never = id_of((await store.add(new(3))).capture)
     await store.acknowledge([early])
+    assert await retention.step() == 600
     clock.advance(days=1)
     await store.acknowledge([late])
+    await retention.step()
     clock.advance(days=29)
-    assert await retention.step() == 3600
+    await retention.step()
     assert (await store.counts()).total == 3
-    clock.advance(milliseconds=1)
+    clock.advance(seconds=1)
     await retention.step()
     assert [id_of(each) for each in (await store.everything()).captures] == [late, never]
     clock.advance(days=36_500)
     await retention.step()
     assert [id_of(each) for each in (await store.everything()).captures] == [never]
+
+
+@pytest.mark.parametrize("jump", [365, -365])
+async def test_a_clock_that_is_set_deletes_nothing(path: Path, clock: Clock, jump: int) -> None:
+    """A year ahead for a minute, or a year back while something is acknowledged: with cleanups and restarts in it."""
+    for _ in range(4):
+        async with reopened(path, clock) as store:
+            retention = retention_of(store, clock)
+            clock.jump(days=jump)
+            await store.acknowledge([id_of((await store.add(new())).capture)])
+            await retention.step()
+            clock.advance(minutes=1)
+            await retention.step()
+            clock.jump(days=-jump)
+            clock.advance(hours=1)
+            await retention.step()
+    async with reopened(path, clock) as store:
+        assert (await store.counts()).total == 4
+
+
+async def test_retention_goes_on_after_a_restart(path: Path, clock: Clock) -> None:
+    """The time that it ran before counts."""
+    for _ in range(31):
+        async with reopened(path, clock) as store:
+            retention = retention_of(store, clock)
+            if (await store.counts()).last_sync is None:
+                await store.acknowledge([id_of((await store.add(new())).capture)])
+                await retention.step()
+            clock.advance(days=1)
+            await retention.step()
+    async with reopened(path, clock) as store:
+        assert (await store.counts()).total == 0
 
 
 async def test_a_full_database_refuses_and_recovers(database: Database, store: CaptureStore) -> None:
@@ -423,9 +540,14 @@ async def test_a_full_database_refuses_and_recovers(database: Database, store: C
 
 
 async def test_retention_waits_when_the_database_can_not_be_used(store: CaptureStore, clock: Clock, path: Path) -> None:
-    """A purge that fails is put off to the next hour, without an error."""
-    path.unlink()
-    assert await Retention(store=store, keep=timedelta(days=30), clock=clock).step() == 3600
+    """A purge that fails is put off to the next time, without an error, and the time is counted then."""
+    retention = retention_of(store, clock)
+    clock.advance(days=1)
+    kept = path.rename(path.with_name("elsewhere"))
+    assert await retention.step() == 600
+    kept.rename(path)
+    await retention.step()
+    assert await store.facts("ran_s") == {"ran_s": "86400"}
 
 
 async def test_a_capture_is_refused_when_its_file_is_gone(store: CaptureStore, path: Path) -> None:

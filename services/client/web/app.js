@@ -39,7 +39,7 @@ class App {
   #takeOver = null;
   #species = new Map();
   #shown = { query: "", filter: "all", shown: ENTRIES_AT_ONCE };
-  #problems = { speciesProblem: "", notSaved: "" };
+  #problems = { speciesProblem: "", notSaved: "", clientProblem: "" };
   #openProblem = "";
   /** The Pokémon whose captures are being saved. */
   #saving = new Set();
@@ -94,9 +94,16 @@ class App {
   /** Ask for what changes without anybody's doing here. */
   async #look() {
     const pauseMs = await this.#ranking.step();
+    await this.#askHealth();
     this.#draw();
     if (this.#client.answers) this.#bringIn();
     return pauseMs;
+  }
+
+  /** A client whose database can't be used says so, also while nothing waits to be handed over. */
+  async #askHealth() {
+    const { status, body } = await this.#client.ask("health");
+    this.#problems.clientProblem = status === 503 && typeof body.error === "string" ? body.error : "";
   }
 
   async #loadSpecies() {
@@ -135,7 +142,7 @@ class App {
     handover.addEventListener("change", () => this.#draw());
     handover.addEventListener("change", () => client.answers && handover.problem?.kind === "away" && look());
     handover.addEventListener("handed", () => askStates());
-    handover.addEventListener("handed", () => client.answers === false && look());
+    handover.addEventListener("handed", () => (client.answers === false || this.#problems.clientProblem) && look());
     addEventListener("online", () => [handover.hurry(), look()]);
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && handover.hurry());
     handover.wake();

@@ -82,6 +82,9 @@ const en = {
   broken:
     "The client has not been able to take captures since {when}. They stay on this device, and are tried again by " +
     "themselves. If this goes on, look into the client's log. It says: {said}",
+  unwell:
+    "The client can't take captures now. What you capture stays on this device, and is handed over when it can. It " +
+    "says: {said}",
   disk:
     "This browser's storage has not been usable since {when}. Close other tabs of this page, free some " +
     "space, and load it again. It says: {said}",
@@ -187,6 +190,9 @@ const pt = {
   broken:
     "O cliente não consegue receber capturas desde {when}. Elas ficam neste aparelho, e uma nova tentativa vem " +
     "sozinha. Se continuar, veja o log do cliente. Ele diz: {said}",
+  unwell:
+    "O cliente não consegue receber capturas agora. O que você capturar fica neste aparelho e é entregue quando " +
+    "for possível. Ele diz: {said}",
   disk:
     "O armazenamento deste navegador não pode ser lido ou gravado desde {when}. Feche outras abas desta " +
     "página, libere espaço e carregue-a de novo. Ele diz: {said}",

@@ -48,9 +48,10 @@ function refusals(count) {
 }
 
 /** In words, why captures are not handed over, or would not be; empty when all is well. */
-export function hindrance({ problem, client, storageProblem, speciesProblem }) {
+export function hindrance({ problem, client, storageProblem, speciesProblem, clientProblem }) {
   if (storageProblem) return storageProblem;
   if (speciesProblem) return text("no_species", { said: speciesProblem });
   if (problem) return text(problem.kind, { when: when(problem.since), said: problem.said });
+  if (clientProblem) return text("unwell", { said: clientProblem });
   return client.answers === false ? text("away", { when: when(client.since) }) : "";
 }
