@@ -17,6 +17,7 @@ from services.registry.holders import Claimant
 from services.registry.runs import log_finished
 from shared.contracts.encoding import encoded
 from shared.contracts.messages import CompletePull, Outcome, PullOutcome, PullTarget
+from shared.contracts.times import in_utc
 from shared.observing import tracing
 from shared.postgres.database import fetch_one
 
@@ -75,7 +76,8 @@ class Leases:
         targets: dict[Asked, list[PullTarget]] = {}
         limits = (self._in_flight, self._times.lease)
         for row in await self._pool.fetch(self._queries["claim_demanded"], *limits, *_holder(claimant)):
-            targets.setdefault(Asked(since=row["pull_since"]), []).append(_target(row))
+            since = None if row["pull_since"] is None else in_utc(row["pull_since"])
+            targets.setdefault(Asked(since=since), []).append(_target(row))
         of_complete = (COMPLETE_IN_FLIGHT, self._times.lease, self._in_flight)
         for row in await self._pool.fetch(self._queries["claim_complete"], *of_complete, *_holder(claimant, 1)):
             complete = CompletePull(asked_at=row["claimed_at"], delete_unknown=row["delete_unknown"])
