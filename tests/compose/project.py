@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
+from uuid import uuid4
 
 from dev.servers.ports import free_port
 from dev.stack import CHECKOUT
@@ -68,7 +69,7 @@ class Project:
     """`docker compose` in a folder. What it made is removed at the end."""
 
     def __init__(self, name: str, folder: Path, *, source: Path = CHECKOUT, **env: str) -> None:
-        self.name = f"pullsync-test-{name}"
+        self.name = f"pullsync-test-{name}-{uuid4().hex[:6]}"
         self.folder = folder
         put_checkout(source, folder)
         make = folder / "bin" / "make"

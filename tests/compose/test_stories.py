@@ -19,9 +19,9 @@ COMBINATIONS: Final = (("",), ("", ".tls"), ("", ".pitr"), ("", ".tls", ".pitr")
 STORIES: Final[Mapping[str, Callable[[Path], None]]] = {
     story.__name__: story
     for story in (
-        stories.faults_of_postgres_and_client,
-        stories.faults_of_rabbitmq_and_puller,
         stories.faults_of_registry_and_ingest,
+        stories.faults_of_rabbitmq_and_puller,
+        stories.faults_of_postgres_and_client,
         stories.tls,
         stories.readme_and_backup,
         stories.upgrade,
