@@ -39,6 +39,7 @@ def told(
     asked = [item.callspec.params["story"] for item in request.session.items if "story" in item.fixturenames]  # type: ignore[attr-defined]
     with ThreadPoolExecutor(AT_ONCE) as threads:
         yield {story: threads.submit(STORIES[story], tmp_path_factory.mktemp(story)) for story in asked}
+        threads.shutdown(cancel_futures=True)  # those that nobody waits for any more
 
 
 @pytest.mark.parametrize("files", COMBINATIONS, ids="+".join)
