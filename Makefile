@@ -8,7 +8,7 @@ SEED ?=
 SECONDS ?= 180
 export CLIENTS MONITORING
 
-.PHONY: help install up demo test chaos fuzz attack bench secrets backup restore lint audit format docs screenshots lock clean
+.PHONY: help install up demo test compose chaos fuzz attack bench secrets backup restore lint audit format docs screenshots lock clean
 
 help: ## Show this help.
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -24,6 +24,9 @@ demo: install ## The same, then stop; status 0 when all went well.
 
 test: install ## Run all tests against real servers. ARGS="-k ranking" passes options to pytest.
 	@$(PYTHON_RUN) -m pytest $(ARGS)
+
+compose: install ## Run docker compose on a real engine, by what the docs say, with faults of each container. Needs Docker, and root
+	@$(PYTHON_RUN) -m pytest tests/compose $(ARGS)
 
 chaos: install ## Kill, cut and stall everything, and check that nothing is lost. ROUNDS=1 SEED=by chance SECONDS=180
 	@exec $(PYTHON_RUN) -m tests.chaos --rounds $(ROUNDS) --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)

@@ -51,13 +51,17 @@ class Session:
         return found
 
     @contextmanager
-    def registry(self) -> Iterator[Registry]:
-        """The registry's API, until leaving. Raises UsageError as `settings` does."""
+    def registry(self, *, otherwise: str | None = None) -> Iterator[Registry]:
+        """The registry's API, until leaving. Without a token of ours it is shown `otherwise`.
+
+        Raises UsageError as `settings` does.
+        """
         settings = self.settings
         verify: ssl.SSLContext | bool = True
         if settings.pullsync_url.startswith("https:"):
-            verify = tls.trusting(settings.pullsync_ca_file)
-        with Registry(url=settings.pullsync_url, token=settings.pullsync_token, verify=verify) as registry:
+            verify = tls.trusting(settings.pullsync_ca_file or settings.tls_ca_file)
+        token = settings.pullsync_token or otherwise
+        with Registry(url=settings.pullsync_url, token=token, verify=verify) as registry:
             yield registry
 
 

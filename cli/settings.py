@@ -57,7 +57,9 @@ class CliSettings(SourcedSettings):
     pullsync_token: Annotated[Token | None, Field(repr=False)] = None
     """An operator's token, one of the registry's OPERATOR_TOKENS without its scope."""
     pullsync_ca_file: CaFile = None
-    """The CAs that the registry may have its certificate from; the system's if none."""
+    """The CAs that the registry may have its certificate from; if none, those of `tls_ca_file`."""
+    tls_ca_file: CaFile = None
+    """As the services have it: the CAs of RabbitMQ, PostgreSQL and the registry; the system's if none."""
     rabbitmq_management_url: Annotated[Url | None, Field(repr=False)] = None
     """RabbitMQ's management API with user and password, for the doctor."""
 

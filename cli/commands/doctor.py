@@ -51,7 +51,7 @@ def _examine(
     session: Session, thresholds: Thresholds, user: str | None, client_url: str | None
 ) -> tuple[Facts, list[Finding]]:
     # Late, since they bring the libraries of all services, which no other command needs.
-    from cli.doctor.here import look  # noqa: PLC0415 - as above
+    from cli.doctor.here import look, token_of_the_registry  # noqa: PLC0415 - as above
     from cli.doctor.looking import Looking  # noqa: PLC0415 - as above
     from cli.doctor.rules import judge  # noqa: PLC0415 - as above
 
@@ -61,7 +61,7 @@ def _examine(
         facts = Facts(url="", is_local=True, has_token=False, registry=None, here=Here())
         advice = "Nothing else can be looked at before that: see docs/cli.md."
         return facts, [problem("settings", line, advice) for line in str(error).splitlines()]
-    with session.registry() as registry:
+    with session.registry(otherwise=token_of_the_registry(settings.pullsync_url)) as registry:
         facts = Looking(registry, thresholds=thresholds).facts(user=user, client_url=client_url)
     facts = replace(facts, here=look(settings))
     return facts, judge(facts)

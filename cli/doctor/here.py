@@ -13,9 +13,11 @@ import httpx
 
 import services
 from cli.doctor.facts import Here, Look
+from cli.doctor.remedies import LOOPBACK
 from cli.settings import CliSettings
 from services.ingest.settings import IngestSettings
 from services.puller.settings import PullerSettings
+from services.registry.operator_tokens import SCOPES
 from services.registry.settings import RegistrySettings
 from shared import tls
 from shared.settings import ServiceSettings, SettingsError, read_settings
@@ -45,7 +47,23 @@ _UNREACHABLE: Final = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, V
 def look(settings: CliSettings) -> Here:
     """What is set here, and what it leads to; never raises for what is found."""
     problems, found = _services()
-    return asyncio.run(_look(problems, found, settings.rabbitmq_management_url))
+    return asyncio.run(_look(problems, found, settings))
+
+
+def token_of_the_registry(url: str) -> str | None:
+    """The one with the fewest rights of OPERATOR_TOKENS, where the registry at `url` is the one that is set up here.
+
+    So in its container nobody has to bring one: whoever may run a program there may read its settings.
+    """
+    parts = urlsplit(url)
+    try:
+        registry = read_settings(RegistrySettings)
+    except SettingsError:
+        return None  # `look` tells
+    if parts.hostname not in LOOPBACK or parts.port != registry.registry_port:
+        return None
+    tokens = dict(reversed(registry.operator_tokens))
+    return next((tokens[scope] for scope in SCOPES if scope in tokens), None)
 
 
 def _services() -> tuple[tuple[str, ...], dict[str, Any]]:
@@ -62,13 +80,13 @@ def _services() -> tuple[tuple[str, ...], dict[str, Any]]:
     return tuple(problems), found
 
 
-async def _look(problems: tuple[str, ...], found: dict[str, Any], management_url: str | None) -> Here:
-    ca_file: Path | None = found.get("tls_ca_file")
+async def _look(problems: tuple[str, ...], found: dict[str, Any], settings: CliSettings) -> Here:
+    ca_file, management_url = settings.tls_ca_file, settings.rabbitmq_management_url
     return Here(
         settings_problems=problems,
         database=await _database(found["database_url"], ca_file) if "database_url" in found else None,
         broker=await _broker(found["rabbitmq_url"], ca_file) if "rabbitmq_url" in found else None,
-        management=await _management(management_url) if management_url else None,
+        management=await _management(management_url, ca_file) if management_url else None,
         services={name: await _readiness(name, found) for name in _WATCHED if found.keys() & _listens(name)},
     )
 
@@ -129,17 +147,20 @@ async def _broker(url: str, ca_file: Path | None) -> Look:
     return Look(answer=found.model_dump())
 
 
-async def _management(url: str) -> Look:
+async def _management(url: str, ca_file: Path | None) -> Look:
     parts = urlsplit(url)
     bare = _without_login(url)
     auth = (unquote(parts.username or "guest"), unquote(parts.password or "guest"))
     try:
-        async with httpx.AsyncClient(base_url=bare, auth=auth, timeout=_ANSWER_S, trust_env=False) as http:
+        verify = tls.trusting(ca_file) if parts.scheme == "https" else True
+        async with httpx.AsyncClient(
+            base_url=bare, auth=auth, timeout=_ANSWER_S, trust_env=False, verify=verify
+        ) as http:
             answer = await http.get("/api/nodes")
         if not answer.is_success:
             return Look(error=f"The management API at {bare} answered {answer.status_code}.")
         nodes = answer.json()
-    except (httpx.HTTPError, ValueError) as error:
+    except (httpx.HTTPError, OSError, ValueError) as error:
         return Look(error=f"The management API at {bare}: {_said(error)}.")
     is_list = isinstance(nodes, list) and all(isinstance(node, dict) for node in nodes)
     return Look(answer=nodes) if is_list else Look(error=f"What answers at {bare} is no management API.")

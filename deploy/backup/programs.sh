@@ -34,7 +34,7 @@ require_version() {
 
 server_version() {
     number=$(ask 'SHOW server_version_num') || fail "PostgreSQL does not answer, see above: with docker compose," \
-        "\`docker compose up -d postgres\`; else PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE say where it is"
+        "\`docker compose up -d --wait postgres\`; else PGHOST, PGPORT, PGUSER, PGPASSWORD and PGDATABASE say where it is"
     echo $((number / 10000))
 }
 

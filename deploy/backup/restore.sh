@@ -35,7 +35,7 @@ tables=$(ask "SELECT count(*) FROM pg_class
 if [ "$tables" -ne 0 ]; then
     fail "the database has $tables tables and views already, and only an empty one is restored into. Back it up, stop the" \
         "services, and make room: with docker compose, \`docker compose down\` and \`docker volume rm" \
-        "pullsync_postgres-data\`, then \`docker compose up -d postgres\`; after \`make up\`, \`make clean\`; elsewhere," \
+        "pullsync_postgres-data\`, then \`docker compose up -d --wait postgres\`; after \`make up\`, \`make clean\`; elsewhere," \
         "\`createdb\` another one, and let DATABASE_URL lead there"
 fi
 

@@ -6,7 +6,7 @@
 set -eu
 
 secrets=${SECRETS_DIR:-/run/secrets}
-tokens=${TOKENS_DIR:-/run/pullsync}
+tokens=${TOKENS_DIR:-/tmp}
 
 token_of() {
     if [ -e "$secrets/$1" ]; then

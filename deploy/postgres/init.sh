@@ -2,7 +2,7 @@
 # The postgres image runs this once, when its volume is new: the roles of the services, and their passwords.
 #
 # It may be repeated, which is also how a password is changed later:
-#   docker compose up -d postgres && docker compose exec postgres bash /etc/pullsync/init.sh
+#   docker compose up -d --wait postgres && docker compose exec postgres bash /etc/pullsync/init.sh
 #
 # No `set -u`: the image's entrypoint sources this file where it lost its executable bit.
 set -eo pipefail

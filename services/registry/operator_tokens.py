@@ -9,7 +9,8 @@ from pydantic_settings import NoDecode
 
 from shared.settings import SHORTEST_TOKEN, is_good_token, what_is_good
 
-_SCOPES = ("read", "operate", "admin")
+SCOPES = ("read", "operate", "admin")
+"""Each may do what those before it may."""
 
 
 def _with_scopes(value: object) -> object:
@@ -20,7 +21,7 @@ def _with_scopes(value: object) -> object:
 
 
 def _checked(pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
-    if any(scope not in _SCOPES or not is_good_token(token) for scope, token in pairs):
+    if any(scope not in SCOPES or not is_good_token(token) for scope, token in pairs):
         message = (
             "each must be `read:<token>`, `operate:<token>` or `admin:<token>`, and the token must have "
             f"{what_is_good(SHORTEST_TOKEN)}"

@@ -155,6 +155,8 @@ def test_the_front_has_few_rights(over: dict[str, Service]) -> None:
     assert (front["read_only"], front["cap_drop"], front["cap_add"]) == (True, ["ALL"], ["NET_BIND_SERVICE"])
     assert front["security_opt"] == ["no-new-privileges:true"]
     assert front["restart"] == "unless-stopped"
+    # Writable by anybody; the image's own folders for the front's data belong to root.
+    assert {front["tmpfs"], *(front["environment"][f"XDG_{each}_HOME"] for each in ("CONFIG", "DATA"))} == {"/tmp"}  # noqa: S108
     assert {"test", "interval", "timeout", "retries", "start_period"} <= set(front["healthcheck"])
 
 

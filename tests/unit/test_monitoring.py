@@ -23,6 +23,7 @@ FOLDER: Final = ROOT / "deploy" / "monitoring"
 CONFIGURATION: Final[dict[str, Any]] = yaml.safe_load((FOLDER / "prometheus.yml").read_text(encoding="utf-8"))
 JOBS: Final[dict[str, dict[str, Any]]] = {job["job_name"]: job for job in CONFIGURATION["scrape_configs"]}
 TOKENS: Final = {"METRICS_TOKEN": "registry-token", "CLIENT_METRICS_TOKEN": "client-token"}
+MEMORY: Final = "/tmp"  # noqa: S108 - a tmpfs of the container's own
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +43,11 @@ def test_prometheus_takes_the_configuration(tmp_path: Path) -> None:
     """As promtool has it, with the files that it names."""
     for name in TOKENS.values():
         (tmp_path / name).touch()
-    text = (FOLDER / "prometheus.yml").read_text(encoding="utf-8").replace("/run/pullsync", str(tmp_path))
+    text = (
+        (FOLDER / "prometheus.yml")
+        .read_text(encoding="utf-8")
+        .replace("credentials_file: /tmp", f"credentials_file: {tmp_path}")
+    )
     (tmp_path / "prometheus.yml").write_text(text, encoding="utf-8")
     (tmp_path / "alerts.yml").write_bytes((FOLDER / "alerts.yml").read_bytes())
     (tmp_path / "alertmanagers").mkdir()
@@ -98,7 +103,7 @@ def test_rabbitmq_has_the_plugins_of_the_private_node(base: dict[str, Service], 
 def test_prometheus_shows_tokens_where_they_are_asked_for() -> None:
     """Each its own, from the file that its entry point writes."""
     shown = {name: job["authorization"]["credentials_file"] for name, job in JOBS.items() if "authorization" in job}
-    assert shown == {"registry": "/run/pullsync/registry-token", "client": "/run/pullsync/client-token"}
+    assert shown == {name: f"{MEMORY}/{name}-token" for name in ("registry", "client")}
 
 
 def started(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -149,7 +154,8 @@ def test_tokens_stay_in_memory(base: dict[str, Service]) -> None:
     service = base["prometheus"]
     assert service["entrypoint"] == ["sh", "/etc/prometheus/prometheus.sh"]
     assert "./deploy/monitoring:/etc/prometheus:ro,z" in service["volumes"]
-    assert any(mount.split(":")[0] == "/run/pullsync" for mount in service["tmpfs"])
+    assert service["tmpfs"] == MEMORY
+    assert f"TOKENS_DIR:-{MEMORY}}}" in (FOLDER / "prometheus.sh").read_text(encoding="utf-8")
     assert not any("TOKEN" in argument for argument in service["command"])
     assert {name for name in service["environment"] if "TOKEN" in name} == set(TOKENS)
 
