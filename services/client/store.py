@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from services.client.errors import IdTakenError
 from services.client.import_ids import Row, with_own_ids
 from services.client.twins import WINDOW_S, Twins
-from shared.contracts.times import iso_millis
+from shared.contracts.times import LATEST, iso_millis
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -31,7 +31,7 @@ _TWIN_WINDOW: Final = timedelta(seconds=WINDOW_S)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND: Final = timedelta(milliseconds=1)
 _NO_LIMIT: Final = -1
-_LAST_SECOND: Final = "9999-12-31T23:59:59"
+_LAST_SECOND: Final = iso_millis(LATEST).partition(".")[0]
 """Of all times: no time that can be written is later than one of it."""
 
 

@@ -441,7 +441,7 @@ async def test_any_client_can_be_changed_and_nudged(http: httpx.AsyncClient, par
         assert answer.status_code == 202
     other = (await http.get("clients/other")).json()
     assert (other["sync_interval_s"], other["state"]) == (None, "active")
-    for path in ("nobody", "a%00b", "%ED%A0%80", "x" * 255):
+    for path in ("nobody", "a%00b", "x" * 255):
         assert_problem(await http.patch(f"clients/{path}", json={}), 404, "unknown-client")
         assert_problem(await http.post(f"nudge/{path}"), 404, "unknown-client")
 

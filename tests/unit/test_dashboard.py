@@ -59,8 +59,10 @@ def test_what_is_shown_of_each_service_is_shown_somewhere() -> None:
     ours = {name for name in known() if name.startswith("pullsync_") and not name.endswith(("_sum", "_count"))}
     assert ours - shown == {
         "pullsync_client_captures",
+        "pullsync_client_database_usable",
         "pullsync_client_registered",
         "pullsync_message_publish_seconds_bucket",
+        "pullsync_scheduler_interval_seconds",
     }
 
 

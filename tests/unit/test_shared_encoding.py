@@ -50,10 +50,10 @@ def values(found: inspect.Type) -> st.SearchStrategy[Any]:
             return st.lists(values(item), max_size=3).map(tuple)
         case inspect.UnionType(types=types):
             return st.one_of(*map(values, types))
-        case inspect.LiteralType(values=options):
+        case inspect.LiteralType(values=options) | inspect.EnumType(cls=options):
             return st.sampled_from(options)
-        case inspect.EnumType(cls=options):
-            return st.sampled_from(options)
+        case inspect.FloatType(ge=least, le=most) if most is not None:
+            return st.floats(least, most)
     return PLAIN[type(found)]
 
 

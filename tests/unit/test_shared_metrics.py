@@ -54,7 +54,20 @@ SERVICES: Final[dict[str, Callable[[], Any]]] = {
 }
 OPENMETRICS: Final = {"accept": "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5"}
 LABELS: Final = {
-    *("service", "version", "message", "result", "state", "method", "route", "status", "outcome", "reason", "le"),
+    *(
+        "service",
+        "version",
+        "message",
+        "result",
+        "state",
+        "method",
+        "route",
+        "status",
+        "outcome",
+        "reason",
+        "kind",
+        "le",
+    ),
     *("generation", "implementation", "major", "minor", "patchlevel"),  # of Python
 }
 UNITS: Final = re.compile(r"_(seconds|bytes|info|total|captures|pulls|rows|items)$")
