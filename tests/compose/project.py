@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import resource
 import shutil
@@ -166,6 +167,8 @@ class Project:
         psql = ["docker", "exec", self.container("postgres"), "psql", "-U", "postgres", "-d", "pullsync", "-Atc"]
         return self.run([*psql, statement]).splitlines()
 
-    def doctor(self) -> str:
-        """What `pullsync doctor` says, which ends with another status when it finds a problem."""
-        return self.compose("exec", "-T", "registry", "pullsync", "doctor")
+    def doctor(self) -> list[dict[str, str]]:
+        """What `pullsync doctor` finds that is not well; it ends with status 1 when that is a problem."""
+        said = self.script("docker compose exec -T registry pullsync doctor --json || [ $? -eq 1 ]")
+        findings = json.loads(said)["findings"]
+        return [finding for finding in findings if finding["state"] != "ok"]
