@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import structlog
@@ -14,6 +14,7 @@ from services.puller.registry_api import RegistryApi, RegistryAwayError
 from shared.contracts.claims import HEARTBEAT_EVERY_S
 from shared.tasks import running
 
+_AGAIN_S: Final = 1.0
 _GOODBYE_S: Final = 1.0
 
 log = structlog.get_logger()
@@ -36,19 +37,27 @@ class Heartbeat:
     async def run(self) -> None:
         """Until cancelled."""
         while True:
-            with suppress(RegistryAwayError):  # the timer, which asks more often, logs it
+            pause_s = HEARTBEAT_EVERY_S
+            try:
                 await self.beat()
-            await asyncio.sleep(HEARTBEAT_EVERY_S)
+            except RegistryAwayError:  # the timer, which asks more often, logs it
+                pause_s = _AGAIN_S
+            await asyncio.sleep(pause_s)
 
     async def beat(self) -> None:
         """Tell what is held.
 
         Raises:
-            RegistryAwayError: it was not told; the next beat tells all of it.
+            RegistryAwayError: it was not told, or not in time; the next beat tells all of it.
         """
         held = self._leases.held()
-        await self._registry.heartbeat(held)
-        self._leases.told(held)
+        try:
+            async with asyncio.timeout(HEARTBEAT_EVERY_S):  # one that hangs must not make us look dead
+                await self._registry.heartbeat(held)
+        except TimeoutError as error:
+            message = f"no answer to a heartbeat within {HEARTBEAT_EVERY_S:g} s"
+            raise RegistryAwayError(message) from error
+        self._leases.acknowledged(held)
 
     async def leave(self) -> None:
         """Give back what is still in hand, at the end; without an answer the registry finds it out by the silence."""

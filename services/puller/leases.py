@@ -68,6 +68,6 @@ class HeldLeases:
             given_back=tuple(islice(self._given_back, MOST_IN_HAND)),
         )
 
-    def told(self, held: Held) -> None:
+    def acknowledged(self, held: Held) -> None:
         """The registry knows this."""
         self._given_back.difference_update(held.given_back)

@@ -17,7 +17,7 @@ from services.puller.pull import PENDING, Asked, Puller
 from services.puller.registry_api import RegistryApi, RegistryAwayError
 from shared.contracts.claims import CLAIM_LIMIT
 from shared.contracts.messages import PullTarget
-from shared.errors import OwnLackError
+from shared.errors import OwnLackError, TransientError
 from shared.rabbitmq.broker import PublishError
 
 CLAIM_EVERY_S: Final = 0.25
@@ -150,14 +150,16 @@ class Timer:
         return targets
 
     def _ended(self, target: PullTarget, task: asyncio.Task[None]) -> None:
-        """A timer's pull has nobody waiting for it: its lease is given back with the next heartbeat."""
+        """A timer's pull has nobody waiting for it. What may pass gives the lease back; a bug keeps it."""
         if task.cancelled():
             return  # it is still in hand: the puller ends, and gives all of these back
-        if (error := task.exception()) is None:
+        error = task.exception()
+        if isinstance(error, TransientError):
+            self._leases.give_back(target.pull_id)
+        else:
             self._leases.ended(target.pull_id)
-            return
-        self._leases.give_back(target.pull_id)
-        _log_untold(target, error)
+        if error is not None:
+            _log_untold(target, error)
 
 
 def _log_untold(target: PullTarget, error: BaseException) -> None:

@@ -58,7 +58,7 @@ class Puller:
         Raises:
             OwnLackError: it was not called, or its answer not read, for want of something here: it did nothing wrong,
                 so no outcome is told.
-            PublishError: the outcome could not be told either; the lease then ends by itself.
+            PublishError: the outcome could not be told either; the lease is then given back.
         """
         bind(user_id=target.user_id, pull_id=target.pull_id)
         with tracing.of_pull("pull", target) as traced:

@@ -32,7 +32,7 @@ class Dispatcher:
         self._holder_id = uuid4()
         self._claims = 0
         self._answered = 0
-        """Of the claims up to this one every lease was passed on to a puller, or given back."""
+        """Every lease of the claims up to this one was passed on to a puller, or given back."""
         self._publisher = publisher
         self._woken = asyncio.Event()
 

@@ -23,14 +23,14 @@ from shared.postgres.database import TRANSIENT
 
 _LOOK_EVERY_S: Final = 2.0
 _BLIND_AFTER_S: Final = 3 * _LOOK_EVERY_S
-"""Who looked so long ago has missed beats."""
+"""After a gap this long, beats may have been missed."""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claimant:
-    """Who claims."""
+    """A holder, as it claims."""
 
     holder_id: UUID
     number: int
@@ -51,8 +51,9 @@ class Holders:
         """End the leases of claims before this one whose answers never came; nothing when all came."""
         if claimant.number == claimant.answered + 1:
             return
-        await self._pool.execute(self._queries["fence"], claimant.holder_id, claimant.number - 1)
-        taken = await self._pool.fetch(self._queries["take_back"], claimant.holder_id, claimant.answered)
+        holder_id, number, answered = claimant.holder_id, claimant.number, claimant.answered
+        await self._pool.execute(self._queries["fence"], holder_id, number - 1, answered)
+        taken = await self._pool.fetch(self._queries["take_back"], holder_id, answered, number)
         if taken:
             log.info("claims_taken_back", holder_id=str(claimant.holder_id), pulls=len(taken))
 
@@ -80,7 +81,7 @@ class DeathWatch:
         beat: Callable[[], Awaitable[None]],
         monotonic_s: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`beat` tells that this registry is alive, which is a holder, too."""
+        """`beat` shows that this registry, itself a holder, is alive."""
         self._holders = holders
         self._beat = beat
         self._monotonic_s = monotonic_s

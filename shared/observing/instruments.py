@@ -17,9 +17,9 @@ from starlette.applications import Starlette
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from yarl import URL
 
-from shared.contracts.claims import CLAIMS_PATH
+from shared.contracts.claims import CLAIMS_PATH, HEARTBEAT_PATH
 
-_POLLED: Final = rf"^\w+://[^/]*(?:/health(?:/live|/ready)?|/metrics|{CLAIMS_PATH})$"
+_POLLED: Final = rf"^\w+://[^/]*(?:/health(?:/live|/ready)?|/metrics|{CLAIMS_PATH}|{HEARTBEAT_PATH})$"
 """What is asked all the time. A claim that gives something begins the traces of its pulls."""
 _LIBRARIES: Final[tuple[Any, ...]] = (AioHttpClientInstrumentor, HTTPXClientInstrumentor, AsyncPGInstrumentor)
 _OF_TRACES: Final = (b"traceparent", b"tracestate")

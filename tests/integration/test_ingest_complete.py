@@ -164,10 +164,10 @@ async def test_a_deletion_is_all_or_nothing(ingest: Ingest) -> None:
     """When what is counted can't be moved, nothing is deleted."""
     await ingest.have(capture("a"), capture("b", 4))
     before = tables_of(await events_in(ingest.pool))
-    await ingest.pool.execute("ALTER TABLE captures.totals RENAME TO elsewhere")
-    with pytest.raises(asyncpg.UndefinedTableError):
+    await ingest.pool.execute("ALTER TABLE captures.totals RENAME COLUMN events TO elsewhere")
+    with pytest.raises(asyncpg.UndefinedColumnError):
         await ingest.comparison.compare(pull_of([]), page_of(delete=True))
-    await ingest.pool.execute("ALTER TABLE captures.elsewhere RENAME TO totals")
+    await ingest.pool.execute("ALTER TABLE captures.totals RENAME COLUMN elsewhere TO events")
     await assert_tables_are(ingest.pool, before)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -65,11 +65,11 @@ async def checks(http: httpx.AsyncClient) -> Any:
     return (await http.get("/health/ready")).json()["checks"]
 
 
-async def becomes(http: httpx.AsyncClient, expected: object) -> None:
-    """Wait until it says so."""
+async def becomes(http: httpx.AsyncClient, expected: Mapping[str, bool]) -> None:
+    """Wait until it says so of these."""
 
     async def says() -> bool:
-        return bool(await checks(http) == expected)
+        return bool((await checks(http)).items() >= expected.items())
 
     await eventually(says, deadline_s=60.0)
 

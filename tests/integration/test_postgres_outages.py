@@ -331,7 +331,7 @@ async def test_ingest_puts_a_message_aside_for_our_own_mistake(
         async def dead() -> bool:
             return await count(channel, f"{CAPTURE_BATCHES.name}.dead") == 1
 
-        await eventually(dead, deadline_s=60)
+        await eventually(dead, deadline_s=200)
 
 
 async def _wrongly(self: CaptureStore, pulls: list[ReceivedPull]) -> list[int]:

@@ -104,9 +104,9 @@ async def test_a_client_has_an_interval_of_its_own(registry: Registry) -> None:
     await registry.register("ash")
     await pull(registry)
     await registry.clients.set_interval("ash", 5)
-    assert 0 < await wait_s(registry) <= 5
+    assert await wait_s(registry) <= 5
     await pull(registry)
-    assert 0 < await wait_s(registry) <= 5
+    assert await wait_s(registry) <= 5
     client = await registry.clients.get("ash")
     assert (client.sync_interval_s, client.next_slot_at >= client.next_pull_at) == (5, True)
     await registry.schedule.set_interval(3_600)

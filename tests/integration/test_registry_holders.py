@@ -76,10 +76,34 @@ async def test_a_claim_whose_answer_got_lost_is_taken_back_at_the_next(registry:
 async def test_a_claim_that_comes_late_hands_nothing_out(registry: Registry) -> None:
     """A registry that was paused runs the claims that waited in its socket, after their puller had given them up."""
     await registry.register("ash", "misty")
-    assert len(await claim(registry, claimant(3, answered=0), limit=1)) == 1
-    assert await registry.leases.claim_due(10, claimant=claimant(2, answered=0)) == []
-    assert await registry.leases.claim_due(10, claimant=claimant(3, answered=0)) == []
+    [newer] = await claim(registry, claimant(3, answered=0), limit=1)
+    assert await claim(registry, claimant(2, answered=0)) == []
+    assert await claim(registry, claimant(3, answered=0)) == []
+    assert (await registry.record(newer.user_id))["pull_id"] == newer.pull_id
     assert len(await claim(registry, claimant(4))) == 1
+
+
+async def test_a_beat_that_comes_late_changes_nothing_else(registry: Registry) -> None:
+    """Or what was handed over since would be pulled again when the puller dies."""
+    await registry.register("ash", "misty")
+    first, handed_over = await claim(registry, claimant(1))
+    await registry.holders.beat(HOLDER, answered=1, in_hand=[first.pull_id])
+    await registry.holders.beat(HOLDER, answered=0, in_hand=[])
+    assert await registry.holders.end(HOLDER) == 1
+    assert (await registry.record(handed_over.user_id))["pull_id"] == handed_over.pull_id
+
+
+async def test_a_demand_waits_when_two_pullers_died_with_it(registry: Registry) -> None:
+    """As the timer does: its client may be what kills them."""
+    await registry.register("ash")
+    for number in (1, 2):
+        await registry.runs.start("sync-all", since=None)
+        by = claimant(1, holder_id=UUID(int=number))
+        assert len(await registry.leases.claim_demanded(by)) == 1
+        await registry.holders.end(by.holder_id)
+    assert await registry.demanded() == []
+    await registry.make_due()
+    assert len(await registry.demanded()) == 1
 
 
 async def test_claims_at_once_by_one_number_hand_out_once(registry: Registry) -> None:

@@ -355,7 +355,7 @@ def _escaped(text: str) -> str:
     return quote(text, safe="").replace(".", "%2E")
 
 
-@pytest.mark.parametrize("capture_id", ["%00", "a%00b", "%FF", "%ED%A0%80"])
+@pytest.mark.parametrize("capture_id", ["%00", "a%00b"])
 async def test_ids_that_can_not_be_are_unknown(world: World, capture_id: str) -> None:
     """Nobody is asked for them."""
     answer = await world.http.get(f"{API}/ash/{capture_id}")

@@ -29,7 +29,7 @@ BEGIN
     IF holder IS NULL THEN
         RETURN true;
     END IF;
-    INSERT INTO registry.lease_holders AS h (holder_id, claim) VALUES (holder, number)
+    INSERT INTO registry.lease_holders AS h (holder_id, claim, answered) VALUES (holder, number, number - 1)
     ON CONFLICT (holder_id) DO UPDATE SET claim = excluded.claim, beat = h.beat + 1 WHERE h.claim < excluded.claim;
     RETURN FOUND;
 END $$

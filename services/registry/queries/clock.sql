@@ -24,20 +24,25 @@ WITH far AS (
     WHERE NOT c.paused
       AND c.next_pull_at > now() + make_interval(secs => least(60, s.sync_interval_s))
       AND (
-          c.next_pull_at > now() + interval '1 second' + CASE
-              WHEN c.pull_id IS NOT NULL THEN $1::interval * 2 ^ c.leases_lost
-              WHEN c.failures > 0 AND c.inactive_since IS NOT NULL
-                  THEN 1.25 * greatest(make_interval(secs => $3), i.own)
-              WHEN c.failures > 0 THEN greatest(make_interval(secs => $2), 2 * i.own)
-              WHEN c.leases_lost > 0 THEN greatest($1::interval * 2 ^ c.leases_lost, i.own)
-              ELSE i.own
-          END
+          c.next_pull_at > now() + interval '1 second' + greatest(
+              CASE WHEN c.pull_id IS NOT NULL OR c.leases_lost > 0 THEN $1::interval * 2 ^ c.leases_lost END,
+              CASE
+                  WHEN c.pull_id IS NOT NULL THEN NULL
+                  WHEN c.failures > 0 AND c.inactive_since IS NOT NULL
+                      THEN 1.25 * greatest(make_interval(secs => $3), i.own)
+                  WHEN c.failures > 0 THEN greatest(make_interval(secs => $2), 2 * i.own)
+                  ELSE i.own
+              END
+          )
           OR (c.pull_id IS NOT NULL AND c.claimed_at > now() + interval '1 second')
       )
     LIMIT $4
 ),
 locked AS (
-    SELECT user_id FROM registry.clients WHERE user_id = ANY (ARRAY (SELECT user_id FROM far)) ORDER BY user_id FOR UPDATE
+    SELECT user_id FROM registry.clients
+    WHERE user_id = ANY (ARRAY (SELECT user_id FROM far))
+      AND next_pull_at > now() + (SELECT make_interval(secs => least(60, sync_interval_s)) FROM registry.scheduler)
+    ORDER BY user_id FOR UPDATE
 )
 UPDATE registry.clients AS c SET
     pull_id = NULL,
@@ -52,18 +57,21 @@ RETURNING c.user_id;
 -- A demand is for now, but for one that a nudge booked within its spacing ($1). One that is further ahead is for now.
 WITH far AS (
     SELECT user_id FROM registry.clients
-    WHERE demanded_at > clock_timestamp() + $1::interval + interval '1 second' ORDER BY user_id FOR UPDATE
+    WHERE demanded_at > now() + $1::interval + interval '1 second' ORDER BY user_id FOR UPDATE
 )
 UPDATE registry.clients AS c SET demanded_at = clock_timestamp() FROM far AS f WHERE c.user_id = f.user_id
 RETURNING c.user_id;
 
 -- name: correct_runs
 -- A run that began in the future would wait for pulls that begin later.
-UPDATE registry.sync_runs SET created_at = now()
-WHERE finished_at IS NULL AND created_at > now() + interval '1 second' RETURNING run_id;
+WITH wrong AS (
+    SELECT run_id FROM registry.sync_runs
+    WHERE finished_at IS NULL AND created_at > now() + interval '1 second' ORDER BY run_id FOR UPDATE
+)
+UPDATE registry.sync_runs AS r SET created_at = now() FROM wrong AS w WHERE r.run_id = w.run_id RETURNING r.run_id;
 
 -- name: correct_silence
--- Of clients that fail: what is in the future was now. (A minute of it may be of a transaction that began after this one.)
+-- Of clients that fail, a moment in the future becomes now. A minute is borne: a later transaction may have written it.
 WITH wrong AS (
     SELECT user_id FROM registry.clients
     WHERE (failures > 0 AND inactive_since IS NULL AND NOT paused OR inactive_since IS NOT NULL AND NOT paused)

@@ -30,10 +30,11 @@ FROM claimed AS c JOIN due AS d USING (user_id);
 
 -- name: claim_demanded
 -- The same for pulls that someone demanded, bounded by how many leases may be out in all; oldest demand first. A demand
--- may be for a moment that is still to come.
+-- may be for a moment that is still to come. (Two lost leases may be this client's doing: then it waits.)
 WITH due AS (
     SELECT user_id FROM registry.clients
-    WHERE demanded_at <= clock_timestamp() AND NOT paused AND (pull_id IS NULL OR next_pull_at <= now())
+    WHERE demanded_at <= clock_timestamp() AND NOT paused
+      AND (pull_id IS NULL AND leases_lost < 2 OR next_pull_at <= now())
       AND (SELECT registry.begin_claim($3, $4))
     ORDER BY demanded_at
     LIMIT greatest(0, $1 - (SELECT count(*) FROM (
@@ -63,7 +64,7 @@ due AS (
     SELECT c.user_id
     FROM registry.sync_run_clients AS p JOIN registry.clients AS c USING (user_id)
     WHERE p.run_id = (SELECT run_id FROM run) AND p.settled_at IS NULL
-      AND NOT c.paused AND (c.pull_id IS NULL OR c.next_pull_at <= now()) AND (SELECT registry.begin_claim($4, $5))
+      AND NOT c.paused AND (c.pull_id IS NULL AND c.leases_lost < 2 OR c.next_pull_at <= now()) AND (SELECT registry.begin_claim($4, $5))
     ORDER BY p.user_id
     LIMIT CASE
         WHEN $3 > (SELECT count(*) FROM (

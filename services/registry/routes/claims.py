@@ -69,7 +69,7 @@ class Heartbeat(ApiModel):
     given_back: Annotated[tuple[UUID, ...], Field(max_length=MOST_IN_HAND)] = ()
     """Pulls whose outcome it could not tell; their clients are due again."""
     leaves: bool = False
-    """It ends now: what it has in hand is lost."""
+    """It ends now, and gives back what it has in hand."""
 
 
 class ClaimRoutes:
@@ -102,12 +102,13 @@ class ClaimRoutes:
 
     async def heartbeat(self, body: Heartbeat) -> Said:
         """Show that the caller is alive. A puller that shows it no more is dead: what it had in hand is pulled anew."""
-        if body.given_back:
-            await self._leases.release(body.given_back)
-            log.info("leases_given_back", pulls=len(body.given_back))
-        await self._holders.beat(body.holder_id, answered=body.answered, in_hand=body.in_hand)
+        given_back = (*body.given_back, *body.in_hand) if body.leaves else body.given_back
+        if given_back:
+            await self._leases.release(given_back)
+            log.info("leases_given_back", pulls=len(given_back))
+        await self._holders.beat(body.holder_id, answered=body.answered, in_hand=() if body.leaves else body.in_hand)
         if not body.leaves:
             return Said(message="The leases stay.")
-        lost = await self._holders.end(body.holder_id)
-        log.info("holder_left", holder_id=str(body.holder_id), pulls_lost=lost)
-        return Said(message=f"Goodbye; {lost} clients are due again.")
+        await self._holders.end(body.holder_id)
+        log.info("holder_left", holder_id=str(body.holder_id))
+        return Said(message="Goodbye. What was in hand is due again.")
