@@ -30,9 +30,11 @@ class Heartbeat:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Beat until leaving, and give back then what is in hand."""
-        async with running("heartbeat", self.run):
-            yield
-        await self.leave()
+        try:
+            async with running("heartbeat", self.run):
+                yield
+        finally:
+            await self.leave()
 
     async def run(self) -> None:
         """Until cancelled."""

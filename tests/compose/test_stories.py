@@ -13,7 +13,7 @@ import pytest
 from dev.stack import CHECKOUT
 from tests.compose import stories
 
-AT_ONCE: Final = 5
+AT_ONCE: Final = 4
 COMBINATIONS: Final = (("",), ("", ".tls"), ("", ".pitr"), ("", ".tls", ".pitr"))
 """Of compose files, by what is in their names."""
 STORIES: Final[Mapping[str, Callable[[Path], None]]] = {
