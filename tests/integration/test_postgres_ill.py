@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from uuid import uuid4
@@ -60,16 +60,17 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services.ingest.writer, "RETRY_S", 0.1)
 
 
-async def checks(http: httpx.AsyncClient) -> Any:
-    """What its readiness says."""
-    return (await http.get("/health/ready")).json()["checks"]
+async def checks(http: httpx.AsyncClient) -> dict[str, bool]:
+    """What its readiness says of servers."""
+    found = (await http.get("/health/ready")).json()["checks"]
+    return {name: found[name] for name in WELL}
 
 
-async def becomes(http: httpx.AsyncClient, expected: Mapping[str, bool]) -> None:
-    """Wait until it says so of these."""
+async def becomes(http: httpx.AsyncClient, expected: object) -> None:
+    """Wait until it says so."""
 
     async def says() -> bool:
-        return bool((await checks(http)).items() >= expected.items())
+        return bool(await checks(http) == expected)
 
     await eventually(says, deadline_s=60.0)
 

@@ -49,8 +49,8 @@ UPDATE registry.clients AS c SET
     pull_run = NULL,
     holder_id = NULL,
     next_pull_at = registry.next_slot(c.user_id, coalesce(c.sync_interval_s, s.sync_interval_s), now())
-FROM locked AS l, registry.scheduler AS s
-WHERE c.user_id = l.user_id
+FROM registry.scheduler AS s
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM locked))
 RETURNING c.user_id;
 
 -- name: correct_demands
@@ -59,7 +59,8 @@ WITH far AS (
     SELECT user_id FROM registry.clients
     WHERE demanded_at > now() + $1::interval + interval '1 second' ORDER BY user_id FOR UPDATE
 )
-UPDATE registry.clients AS c SET demanded_at = clock_timestamp() FROM far AS f WHERE c.user_id = f.user_id
+UPDATE registry.clients AS c SET demanded_at = clock_timestamp()
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM far))
 RETURNING c.user_id;
 
 -- name: correct_runs
@@ -83,4 +84,4 @@ UPDATE registry.clients AS c SET
     updated_at = CASE WHEN c.updated_at > now() THEN now() ELSE c.updated_at END,
     inactive_since = CASE WHEN c.inactive_since > now() THEN now() ELSE c.inactive_since END,
     last_pull_at = CASE WHEN c.last_pull_at > now() THEN now() ELSE c.last_pull_at END
-FROM wrong AS w WHERE c.user_id = w.user_id;
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM wrong));

@@ -15,7 +15,7 @@ WITH lost AS (
     WHERE pull_id IS NOT NULL AND holder_id = $1 AND claim > $2 AND claim < $3 ORDER BY user_id FOR UPDATE
 )
 UPDATE registry.clients AS c SET pull_id = NULL, pull_run = NULL, holder_id = NULL, next_pull_at = now()
-FROM lost WHERE c.user_id = lost.user_id
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM lost))
 RETURNING c.user_id;
 
 -- name: beat
@@ -58,5 +58,5 @@ UPDATE registry.clients AS c SET
     holder_id = NULL,
     leases_lost = least(c.leases_lost + 1, 5),
     next_pull_at = now() + CASE WHEN c.leases_lost = 0 THEN interval '0' ELSE $3::interval * 2 ^ (c.leases_lost - 1) END
-FROM lost WHERE c.user_id = lost.user_id
+WHERE c.user_id = ANY (ARRAY (SELECT user_id FROM lost))
 RETURNING c.user_id;
