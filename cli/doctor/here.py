@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import unquote, urlsplit, urlunsplit
@@ -26,7 +27,6 @@ _SERVICES: Final[tuple[type[ServiceSettings], ...]] = (RegistrySettings, IngestS
 _WATCHED: Final = {"puller": 8001, "ingest": 8002}
 """With their usual ports; the registry is asked by itself."""
 _LOOPBACK: Final = "127.0.0.1"
-_ANY: Final = "0.0.0.0"  # noqa: S104 - what a container listens on
 _ANSWER_S: Final = 5.0
 _SCHEMAS: Final = (("registry", "registry"), ("captures", "ingest"))
 """Each with the service that owns it."""
@@ -95,11 +95,19 @@ def _listens(name: str) -> set[str]:
     return {f"{name}_host", f"{name}_port"}
 
 
+def _reachable(host: str) -> str:
+    """Where a service answers that listens there: one in a container listens on every address."""
+    try:
+        return _LOOPBACK if ip_address(host).is_unspecified else host
+    except ValueError:  # a name
+        return host
+
+
 async def _readiness(name: str, found: dict[str, Any]) -> Look:
     """What a service of this machine, or container, says of itself."""
     host = found.get(f"{name}_host", _LOOPBACK)
     port = found.get(f"{name}_port", _WATCHED[name])
-    url = f"http://{_LOOPBACK if host == _ANY else host}:{port}/health/ready"
+    url = f"http://{_reachable(host)}:{port}/health/ready"
     try:
         async with httpx.AsyncClient(timeout=_ANSWER_S, trust_env=False) as http:
             checks = (await http.get(url)).json()["checks"]
